@@ -1,0 +1,276 @@
+"""What every engine must do: one suite, inherited by each engine's test module."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from workload_forecast.engines.contract import LONGEST_LINE_BYTES, Engine, SessionFile
+from workload_forecast.errors import DataError, SchemaError
+from workload_forecast.schemas import FEATURES, FIVE_MINUTE_LOAD, HOURLY_LOAD, MEASURES, Frame
+from workload_forecast.sessions.cleaning import QUARANTINE_REASONS
+from workload_forecast.sessions.layouts import LAYOUTS, Layout
+from workload_forecast.sessions.reduction import account, five_minute_load, quarantine, reduce_sessions
+
+FIRST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 30, 23, 59, 59)
+SIXTEEN, SEVENTEEN = LAYOUTS["sessions16"], LAYOUTS["sessions17"]
+
+GOOD = {
+    "traffic_type": "3",
+    "session_start": "2016-06-01 10:07:59",
+    "session_end": "2016-06-01 10:30:00",
+    "concurrent_connections": "7",
+    "megabytes_transferred": "1.5",
+    "service_grade": "1",
+    "http1": "1",
+    "server_type": "2",
+    **{f"sub_service_{number}_load": f"0.{number}" for number in range(1, 6)},
+    "secure_bytes_load": "0.25",
+    "total_load": "10.5",
+    "client_ip": "192.0.2.9",
+    "server_ip": "10.0.0.1",
+}
+
+#: A change to a good row, and what must become of the row: None is used, else the reason.
+DIRT: list[tuple[dict[str, str], str | None]] = [
+    ({}, None),
+    ({"session_start": ""}, "start_missing"),
+    ({"session_start": "  "}, "start_missing"),
+    ({"session_start": "2016-06-01"}, "start_unparsable"),
+    ({"session_start": "2016-06-31 10:00:00"}, "start_unparsable"),
+    ({"session_start": "2016-02-30 10:00:00"}, "start_unparsable"),
+    ({"session_start": "2016-06-01 25:00:00"}, "start_unparsable"),
+    ({"session_start": "2016-06-01 24:00:00"}, "start_unparsable"),
+    ({"session_start": "2016-06-01 10:00:60"}, "start_unparsable"),
+    ({"session_start": "2016/06/01 10:00:00"}, "start_unparsable"),
+    ({"session_start": "2016-06-01T10:00:00"}, "start_unparsable"),
+    ({"session_start": "2016-06-01 10:00:00Z"}, "start_unparsable"),
+    ({"session_start": "2016-06-01 1a:00:00"}, "start_unparsable"),
+    ({"session_start": "soon"}, "start_unparsable"),
+    ({"session_start": "SessionStart", "total_load": "TotalLoad", "server_ip": "ServerIP"}, "header"),
+    ({"session_start": " 2016-06-01 10:07:59 "}, None),
+    ({"session_end": "never"}, None),
+    ({"total_load": ""}, "load_missing"),
+    ({"total_load": " "}, "load_missing"),
+    ({"total_load": "abc"}, "load_not_numeric"),
+    ({"total_load": "nan"}, "load_not_numeric"),
+    ({"total_load": "1_000"}, "load_not_numeric"),
+    ({"total_load": "1d"}, "load_not_numeric"),
+    ({"total_load": "2.5f"}, "load_not_numeric"),
+    ({"total_load": "0x1p3"}, "load_not_numeric"),
+    ({"total_load": "0x10"}, "load_not_numeric"),
+    ({"total_load": "1e"}, "load_not_numeric"),
+    ({"total_load": "1.2.3"}, "load_not_numeric"),
+    ({"total_load": "12 13"}, "load_not_numeric"),
+    ({"total_load": "-1"}, "load_negative"),
+    ({"total_load": "-inf"}, "load_negative"),
+    ({"total_load": "inf"}, "load_infinite"),
+    ({"total_load": "Infinity"}, "load_infinite"),
+    ({"total_load": "1e999"}, "load_infinite"),
+    ({"total_load": "1e15"}, "load_infinite"),
+    ({"total_load": "999999999999999"}, None),
+    ({"total_load": "1e3"}, None),
+    ({"total_load": "1E+3"}, None),
+    ({"total_load": " 10.5 "}, None),
+    ({"total_load": "+5"}, None),
+    ({"total_load": ".5"}, None),
+    ({"total_load": "5."}, None),
+    ({"total_load": "0"}, None),
+    ({"total_load": "-0.0"}, None),
+    ({"server_ip": ""}, "server_missing"),
+    ({"server_ip": "   "}, "server_missing"),
+    ({"server_ip": " 10.0.0.1 "}, None),
+    ({"server_ip": "serveur-é"}, None),
+    ({"session_start": "2016-05-31 23:59:59"}, "outside_window"),
+    ({"session_start": "2016-07-01 00:00:00"}, "outside_window"),
+    ({"session_start": "2016-06-30 23:59:59"}, None),
+    ({"session_start": "2016-06-01 00:00:00"}, None),
+    ({"session_start": "", "total_load": "", "server_ip": ""}, "start_missing"),
+    ({"total_load": "abc", "session_start": "1999-01-01 00:00:00"}, "load_not_numeric"),
+]
+
+
+def line(layout: Layout, **changes: str) -> str:
+    return ",".join({**GOOD, **changes}[column] for column in layout.columns)
+
+
+def non_blank_lines(data: bytes) -> int:
+    """The independent count of input rows: lines end with LF, CR or both, and blank ones are not rows."""
+    return sum(1 for part in re.split(rb"[\r\n]", data) if part)
+
+
+def reduce(engine: Engine, files: list[SessionFile], servers: tuple[str, ...] = ()) -> tuple[Frame, dict[str, int]]:
+    reduced = engine.reduce_sessions(files, partial(reduce_sessions, first=FIRST, last=LAST, servers=servers))
+    return reduced.frame, account(reduced.frame, reduced.rows_read)
+
+
+def records(frame: Frame) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = frame.collect("pyarrow").to_native().to_pylist()
+    return sorted(rows, key=lambda row: [str(value) for value in row.values()])
+
+
+#: Bytes that look like parts of session files more often than random ones do.
+_PIECES = st.sampled_from(
+    [b"\n", b"\r", b"\r\n", b",", b"\x00", b"\xff", b"\xc3", b"\xc3\xa9", b'"', b"\\", b"'", b" ", b"\t", b"\xef\xbb\xbf"]
+    + [line(SIXTEEN).encode(), line(SIXTEEN, total_load="-1").encode(), b"\n" + line(SIXTEEN).encode() + b"\n"]
+    + [b"2016-06-01 00:00:00", "\U0010ffff".encode(), b"\x01"]
+)
+DIRTY_BYTES = st.lists(_PIECES | st.binary(max_size=12), max_size=25).map(b"".join)
+
+
+class EngineConformance:
+    """Subclass it as ``Test…`` with a fixture ``engine``."""
+
+    @pytest.fixture()
+    def one_file(self, tmp_path: Path) -> Iterator[Path]:
+        yield tmp_path / "request.csv"
+
+    @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
+    def test_every_rule(self, engine: Engine, layout: Layout, one_file: Path) -> None:
+        lines = [line(layout, **changes) for changes, _ in DIRT]
+        lines += ["", ",".join(["1"] * 15), line(layout) + ",more", "one field"]
+        one_file.write_text("\n".join(lines), encoding="utf-8")
+        expected = dict.fromkeys((*QUARANTINE_REASONS, "used", "outside_window"), 0)
+        for _, outcome in DIRT:
+            expected[outcome or "used"] += 1
+        expected["field_count"] += 3
+
+        frame, counts = reduce(engine, [SessionFile(str(one_file), layout)])
+
+        assert {reason: counts[f"rows_quarantined_{reason}"] for reason in QUARANTINE_REASONS} == {
+            reason: expected[reason] for reason in QUARANTINE_REASONS
+        }
+        assert counts["rows_used"] == expected["used"]
+        assert counts["rows_outside_window"] == expected["outside_window"]
+        assert counts["rows_read"] == len(lines) - 1
+        stored = {(row["reason"], row["line"]) for row in records(quarantine(frame))}
+        assert stored == {
+            (outcome, line(layout, **changes)) for changes, outcome in DIRT if outcome in QUARANTINE_REASONS
+        } | {("field_count", text) for text in lines[-3:]}
+
+    @pytest.mark.parametrize("value", ["", "x", "nan", "-2", "inf", "1e15", "1_0", "1f"])
+    @pytest.mark.parametrize("column", [name for name in MEASURES if name != "total_load"])
+    def test_a_broken_secondary_number_counts_as_zero(
+        self, engine: Engine, one_file: Path, column: str, value: str
+    ) -> None:
+        if engine.name == "spark" and (column != "megabytes_transferred" and value != "x"):
+            pytest.skip("every value for one column and every column for one value: a Spark job costs a second")
+        one_file.write_text(line(SIXTEEN, **{column: value}) + "\n" + line(SIXTEEN))
+
+        frame, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+
+        (row,) = records(five_minute_load(frame))
+        assert (counts["rows_used"], counts["numbers_imputed"]) == (2, 1)
+        assert row[column] == float(GOOD[column])
+
+    def test_sums_belong_to_the_slot_of_the_start(self, engine: Engine, one_file: Path) -> None:
+        starts = ["10:00:00", "10:04:59", "10:05:00", "10:59:59", "11:00:00"]
+        one_file.write_text("\n".join(line(SIXTEEN, session_start=f"2016-06-02 {start}") for start in starts))
+
+        frame, _ = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+
+        assert [(row["hour"].hour, row["slot"], row["sessions"], row["total_load"]) for row in records(five_minute_load(frame))] == [
+            (10, 0, 2, 21.0),
+            (10, 1, 1, 10.5),
+            (10, 11, 1, 10.5),
+            (11, 0, 1, 10.5),
+        ]
+        assert dict(five_minute_load(frame).collect_schema()) == FIVE_MINUTE_LOAD.columns
+
+    def test_mixed_layouts_gz_and_odd_names(self, engine: Engine, tmp_path: Path) -> None:
+        odd = tmp_path / "a b+c%20'd é" / "request.csv"
+        odd.parent.mkdir()
+        odd.write_text(line(SIXTEEN) + "\nbroken")
+        packed = tmp_path / "request.csv.gz"
+        packed.write_bytes(gzip.compress((line(SEVENTEEN) + "\r\nbroken\r\n").encode()))
+
+        frame, counts = reduce(engine, [SessionFile(str(odd), SIXTEEN), SessionFile(str(packed), SEVENTEEN)])
+
+        assert (counts["rows_read"], counts["rows_used"]) == (4, 2)
+        (row,) = records(five_minute_load(frame))
+        assert (row["server"], row["sessions"], row["total_load"]) == ("10.0.0.1", 2, 21.0)
+        assert {row["file"] for row in records(quarantine(frame))} == {str(odd), str(packed)}
+
+    def test_equal_bad_lines_are_stored_once_with_their_number(self, engine: Engine, one_file: Path) -> None:
+        one_file.write_text("bad\n" * 3 + line(SIXTEEN))
+        frame, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+        assert counts["rows_quarantined"] == 3
+        assert records(quarantine(frame)) == [{"file": str(one_file), "reason": "field_count", "line": "bad", "rows": 3}]
+
+    def test_other_servers_are_filtered_but_still_checked(self, engine: Engine, one_file: Path) -> None:
+        rows = [line(SIXTEEN), line(SIXTEEN, server_ip="10.0.0.2"), line(SIXTEEN, server_ip="10.0.0.2", total_load="x")]
+        one_file.write_text("\n".join(rows))
+        _, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)], servers=("10.0.0.1",))
+        assert (counts["rows_used"], counts["rows_filtered"], counts["rows_quarantined"]) == (1, 1, 1)
+
+    def test_a_line_too_long_is_quarantined(self, engine: Engine, one_file: Path) -> None:
+        one_file.write_bytes(b"a" * (3 * LONGEST_LINE_BYTES) + b"\n" + line(SIXTEEN).encode())
+        _, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+        assert (counts["rows_used"], counts["rows_quarantined_line_too_long"]) == (1, 1)
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=DIRTY_BYTES)
+    def test_no_row_is_lost_whatever_the_bytes(self, engine: Engine, one_file: Path, data: bytes) -> None:
+        one_file.write_bytes(data)
+        frame, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+        assert counts["rows_read"] == non_blank_lines(data)
+        assert sum(row["rows"] for row in records(quarantine(frame))) == counts["rows_quarantined"]
+        assert sum(row["sessions"] for row in records(five_minute_load(frame))) == counts["rows_used"]
+
+    def test_an_empty_file_has_no_rows(self, engine: Engine, one_file: Path) -> None:
+        one_file.write_bytes(b"\n\r\n\n")
+        _, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+        assert set(counts.values()) == {0}
+
+    def test_a_missing_file_is_named(self, engine: Engine, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"gone\.csv"):
+            reduce(engine, [SessionFile(str(tmp_path / "gone.csv"), SIXTEEN)])
+
+    def test_tables_come_back_as_they_were_written(self, engine: Engine, tmp_path: Path) -> None:
+        hours = [FIRST + timedelta(hours=number) for number in (5, 3, 4)]
+        rows: dict[str, list[Any]] = {"server": ["b", "a", "b"], "hour": hours, "peak_slot": [1, 2, 3], "sessions": [4, 5, 6]}
+        rows |= {name: [1.5, None, 2.0**-40] for name in MEASURES}
+        table = pa.table(rows).cast(
+            pa.schema(
+                [("server", pa.string()), ("hour", pa.timestamp("us")), ("peak_slot", pa.int64()), ("sessions", pa.int64())]
+                + [(name, pa.float64()) for name in MEASURES]
+            )
+        )
+        written = engine.write_table(engine.from_arrow(table), HOURLY_LOAD, tmp_path / "out put")
+        back = engine.read_table(HOURLY_LOAD, tmp_path / "out put")
+        assert written == 3
+        assert dict(back.collect_schema()) == HOURLY_LOAD.columns
+        assert records(back) == sorted(table.to_pylist(), key=lambda row: [str(value) for value in row.values()])
+
+    def test_partitioned_tables_keep_their_types(self, engine: Engine, tmp_path: Path) -> None:
+        kinds = {nw.String(): pa.string(), nw.Int64(): pa.int64(), nw.Float64(): pa.float64()}
+        schema = pa.schema([(name, kinds.get(dtype, pa.timestamp("us"))) for name, dtype in FEATURES.columns.items()])
+        row = {name: 1 for name in FEATURES.columns} | {"server": "a", "hour": FIRST, "year": 2016, "month": 6}
+        table = pa.Table.from_pylist([row, {**row, "month": 7, "total_load": None}], schema=schema)
+        assert engine.write_table(engine.from_arrow(table), FEATURES, tmp_path / "features") == 2
+        back = engine.read_table(FEATURES, tmp_path / "features")
+        assert dict(back.collect_schema()) == FEATURES.columns
+        assert records(back) == sorted(table.to_pylist(), key=lambda row: [str(value) for value in row.values()])
+
+    def test_reading_what_is_not_there_says_so(self, engine: Engine, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="no table 'hourly_load' in .*run the step"):
+            engine.read_table(HOURLY_LOAD, tmp_path / "nothing")
+
+    def test_a_missing_column_is_named(self, engine: Engine) -> None:
+        frame = engine.from_arrow(pa.table({"server": ["a"]}))
+        with pytest.raises(SchemaError, match="'hourly_load' lacks the column.* hour, .*found: server"):
+            HOURLY_LOAD.select(frame)
+
+    def test_versions_are_named(self, engine: Engine) -> None:
+        assert engine.versions()[engine.name][0].isdigit()

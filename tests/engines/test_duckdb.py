@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engines.conformance import SIXTEEN, EngineConformance, line, records, reduce
+from workload_forecast.engines import open_engine, resolve
+from workload_forecast.engines.contract import Engine, SessionFile
+from workload_forecast.errors import DataError, SettingsError
+from workload_forecast.sessions.reduction import quarantine
+
+
+class TestDuckDB(EngineConformance):
+    @pytest.fixture()
+    def engine(self) -> Iterator[Engine]:
+        with open_engine("duckdb") as engine:
+            yield engine
+
+    def test_bytes_that_are_not_utf8_are_kept_readable(self, engine: Engine, one_file: Path) -> None:
+        one_file.write_bytes(b"caf\xe9,1\r\n\r\n\xff\xfe\nok,\xc3\xa9")
+        frame, _ = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+        assert {(row["reason"], row["line"]) for row in records(quarantine(frame))} == {
+            ("encoding", r"caf\xe9,1"),
+            ("encoding", r"\xff\xfe"),
+            ("field_count", "ok,é"),
+        }
+
+    def test_a_truncated_gz_file_is_an_error_that_names_it(self, engine: Engine, tmp_path: Path) -> None:
+        whole = gzip.compress("\n".join([line(SIXTEEN)] * 5000).encode())
+        broken = tmp_path / "request.csv.gz"
+        broken.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DataError, match=r"request\.csv\.gz"):
+            reduce(engine, [SessionFile(str(broken), SIXTEEN)])
+
+    def test_works_in_little_memory(self, tmp_path: Path) -> None:
+        data = tmp_path / "request.csv"
+        data.write_text("\n".join(line(SIXTEEN, server_ip=f"10.0.{n // 250}.{n % 250}") for n in range(50_000)))
+        with open_engine("duckdb", {"memory_limit": "100MB", "threads": 1}) as small:
+            _, counts = reduce(small, [SessionFile(str(data), SIXTEEN)])
+        assert counts["rows_used"] == 50_000
+
+
+def test_auto_is_duckdb_unless_spark_submit_started_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    assert resolve("auto") == "duckdb"
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1234")
+    assert resolve("auto") == "spark"
+
+
+def test_an_unknown_engine_is_refused_with_the_choice() -> None:
+    with pytest.raises(SettingsError, match="engine 'dask' is not one of auto, duckdb, spark"):
+        resolve("dask")

@@ -1,0 +1,154 @@
+"""The command line: one subcommand per entry point of ``MLproject``, with the same parameters.
+
+Parameters are checked here, before anything heavy is imported or any work is begun. An empty value means *not
+given*, because that is how MLflow passes a parameter that has no value.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from workload_forecast import __version__, config
+from workload_forecast.errors import SettingsError, WorkloadForecastError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Optional(click.ParamType):
+    """A click type for which an empty string means that the parameter was not given."""
+
+    def __init__(self, inner: click.ParamType) -> None:
+        self.inner, self.name = inner, inner.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == "" else self.inner.convert(value, param, ctx)
+
+
+def _option(name: str, default: Any, kind: click.ParamType, text: str) -> Callable[[Command], Command]:
+    return click.option(f"--{name}", default=default, show_default=default not in (None, ""), type=kind, help=text)
+
+
+def _choice(*values: str) -> click.ParamType:
+    return click.Choice(values)
+
+
+_OPTIONS = {
+    "duration": _option(
+        "duration", "", _Optional(_choice(*config.DURATIONS)), "ONE_MONTH (default), FULL, or CUSTOM with a config."
+    ),
+    "config": _option("config", "", click.STRING, "Settings file (JSON) with dataFile, dates, thresholds."),
+    "engine": _option("engine", "auto", _choice(*config.ENGINES), "What runs the ETL."),
+    "debug": _option("debug", "FALSE", _choice(*config.DEBUG), "FILTER_IP keeps a few servers, for fast iterations."),
+    "algorithm": _option("algorithm", config.DEFAULT_ALGORITHM, _choice(*config.ALGORITHMS), "Kind of classifier."),
+    "num-trees": _option("num-trees", config.DEFAULT_NUM_TREES, click.IntRange(1, 5000), "Trees of the forest."),
+    "max-depth": _option("max-depth", config.DEFAULT_MAX_DEPTH, click.IntRange(1, 30), "Depth of a tree."),
+    "seed": _option("seed", config.DEFAULT_SEED, click.IntRange(0, 2**31 - 1), "Seed of everything random."),
+    "thresholds": _option("thresholds", "", click.STRING, "'auto' or LOW,HIGH; default: those of the settings."),
+    "reuse": _option("reuse", "true", click.BOOL, "false does the work again even if nothing has changed."),
+    "preset": _option("preset", "", _Optional(_choice("small", "full_small", "original")), "Size of the fleet."),
+    "servers": _option("servers", "", _Optional(click.IntRange(1, 1_000_000)), "Number of servers."),
+    "sessions-per-5min": _option(
+        "sessions-per-5min", "", _Optional(click.FloatRange(0, 1e6, min_open=True)), "Mean sessions of a server."
+    ),
+    "layout": _option("layout", "", _Optional(_choice("sessions16", "sessions17")), "Columns of the files."),
+    "dirt-rate": _option("dirt-rate", "", _Optional(click.FloatRange(0, 1)), "Share of broken lines."),
+    "output": _option("output", "", click.STRING, "Folder for the files; default: the results' home."),
+}
+
+
+def _options(*names: str) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for name in reversed(names):
+            command = _OPTIONS[name](command)
+        return command
+
+    return add
+
+
+_DATA = ("duration", "config", "engine", "debug")
+_TRAINING = ("algorithm", "num-trees", "max-depth", "seed", "thresholds")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def cli() -> None:
+    """Forecast the load class of servers for the next 48 hours from their session records."""
+
+
+@cli.command()
+@_options("duration", "config", "preset", "servers", "sessions-per-5min", "layout", "dirt-rate", "seed", "output", "reuse")
+def generate(duration: str | None, config: str, reuse: bool, output: str, **fleet: Any) -> None:
+    """Write synthetic sessions in the published folder pattern."""
+    settings = _settings(duration, config)
+    from workload_forecast.steps.generate import run_generate
+
+    run_generate(settings, fleet, Path(output) if output else None, reuse=reuse)
+
+
+@cli.command()
+@_options(*_DATA, "reuse")
+def etl(duration: str | None, config: str, engine: str, debug: str, reuse: bool) -> None:
+    """Reduce sessions to hourly load and features."""
+    settings = _settings(duration, config)
+    from workload_forecast.steps.etl import EtlOptions, run_etl
+
+    run_etl(EtlOptions(settings, engine, debug), reuse=reuse)
+
+
+@cli.command()
+@_options(*_DATA, *_TRAINING, "reuse")
+def train(**options: Any) -> None:
+    """Train, evaluate and register a model; performs the ETL first if no finished run matches."""
+    _train(options, whole=False)
+
+
+@cli.command()
+@_options(*_DATA, *_TRAINING, "reuse")
+def main(**options: Any) -> None:
+    """Run the main job: data, ETL, training; finished steps are reused."""
+    _train(options, whole=True)
+
+
+def _train(options: dict[str, Any], *, whole: bool) -> None:
+    settings = _settings(options["duration"], options["config"], options["thresholds"])
+    parameters = config.TrainingParameters(
+        options["algorithm"], options["num_trees"], options["max_depth"], options["seed"]
+    )
+    from workload_forecast.steps.etl import EtlOptions
+    from workload_forecast.steps.main import run_main
+    from workload_forecast.steps.train import run_train
+
+    run = run_main if whole else run_train
+    run(EtlOptions(settings, options["engine"], options["debug"]), parameters, reuse=options["reuse"])
+
+
+def _settings(duration: str | None, path: str, thresholds: str = "") -> config.Settings:
+    settings = config.load_settings(duration, path or None)
+    return settings.model_copy(update={"thresholds": config.parse_thresholds(thresholds)}) if thresholds else settings
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; errors of the project are one line without a stack trace."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        cli.main(given or ["--help"], standalone_mode=False, prog_name="workload-forecast")
+    except click.ClickException as problem:
+        click.echo(f"error: {problem.format_message()}", err=True)
+        return SettingsError.exit_code
+    except WorkloadForecastError as problem:
+        click.echo(f"error: {problem}", err=True)
+        return problem.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("error: interrupted; what was finished is kept and will be reused.", err=True)
+        return 130
+    return 0
+
+
+def entry_point() -> None:
+    """Run the console script."""
+    sys.exit(run())

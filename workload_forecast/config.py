@@ -1,0 +1,218 @@
+"""Settings: what to read, which dates, which classes. Frozen, checked on construction, the one source of defaults.
+
+A settings file is JSON with the field names of the requirements (``storageAccount``, ``storageContainer``,
+``dataFile``, ``duration``) and, for ``CUSTOM`` runs, dates, thresholds and layout of its own. Keys and passwords
+never stand in it: credentials come from the environment or from the Azure identity of the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+from workload_forecast.errors import SettingsError
+
+Duration = Literal["ONE_MONTH", "FULL", "CUSTOM"]
+DURATIONS: tuple[Duration, ...] = ("ONE_MONTH", "FULL", "CUSTOM")
+ENGINES = ("auto", "duckdb", "spark")
+DEBUG = ("FALSE", "FILTER_IP")
+
+#: Defaults of the entry points (requirements: random forest of 100 trees, depth 8, seed 42).
+DEFAULT_DURATION: Duration = "ONE_MONTH"
+DEFAULT_ALGORITHM = "random_forest"
+DEFAULT_NUM_TREES = 100
+DEFAULT_MAX_DEPTH = 8
+DEFAULT_SEED = 42
+
+ALGORITHMS = ("random_forest",)
+
+_FIXED_BY_DURATION = ("training_from", "test_from", "to", "thresholds")
+_REQUIRED_FOR_CUSTOM = ("data_file", "training_from", "test_from", "to")
+_SECRET_WORDS = ("key", "secret", "password", "token", "sas", "connectionstring")
+
+
+class ClassThresholds(BaseModel):
+    """Low ≤ ``low`` < medium ≤ ``high`` < high, in units of the total load of a five-minute slot."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ascending(self) -> ClassThresholds:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and 0 <= self.low < self.high):
+            raise ValueError("needs finite numbers with 0 <= low < high")
+        return self
+
+
+@dataclass(frozen=True)
+class TrainingParameters:
+    """What the training is asked for; the command line has checked the ranges."""
+
+    algorithm: str = DEFAULT_ALGORITHM
+    num_trees: int = DEFAULT_NUM_TREES
+    max_depth: int = DEFAULT_MAX_DEPTH
+    seed: int = DEFAULT_SEED
+
+
+class Settings(BaseModel):
+    """One profile: data, window, split and classes. Build it with :func:`load_settings`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    duration: Duration
+    storage_account: str = ""
+    storage_container: str = ""
+    data_file: str = Field(default="", description="Glob of the session files; relative to the settings file.")
+    layout: Literal["auto", "sessions16", "sessions17"] = "auto"
+    training_from: datetime
+    test_from: datetime
+    to: datetime
+    thresholds: ClassThresholds | Literal["auto"] = "auto"
+    missing_hours: Literal["unknown", "zero"] = "unknown"
+    debug_servers: tuple[str, ...] = ()
+
+    @field_validator("training_from", "test_from", "to")
+    @classmethod
+    def _utc_without_zone(cls, value: datetime) -> datetime:
+        if value.tzinfo is not None:
+            raise ValueError("give a UTC time without a zone, like 2016-06-01 00:00:00")
+        return value
+
+    @field_validator("training_from", "test_from")
+    @classmethod
+    def _whole_hour(cls, value: datetime) -> datetime:
+        if (value.minute, value.second, value.microsecond) != (0, 0, 0):
+            raise ValueError("must be a full hour, because the tables are hourly")
+        return value
+
+    @model_validator(mode="after")
+    def _dates_ascending(self) -> Settings:
+        if not self.training_from < self.test_from <= self.to:
+            raise ValueError("dates must satisfy trainingFrom < testFrom <= to")
+        return self
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether no data is configured, so that the synthetic sample stands in for it."""
+        return not self.data_file
+
+
+def load_settings(duration: str | None = None, config: str | Path | None = None) -> Settings:
+    """Return the settings of a file, or the packaged profile of ``duration`` when no file is given.
+
+    Args:
+        duration: ONE_MONTH, FULL or CUSTOM; must agree with the file if both say it.
+        config: path of a settings file.
+
+    Raises:
+        SettingsError: naming the field, what was found and what is allowed.
+    """
+    if duration and duration not in DURATIONS:
+        raise SettingsError(f"duration '{duration}' is not one of {', '.join(DURATIONS)}.")
+    if config:
+        path = Path(config)
+        given = _read_json(path)
+        stated = given.setdefault("duration", duration or "CUSTOM")
+        if duration and stated != duration:
+            raise SettingsError(
+                f"{path} is for duration {stated}, but duration={duration} was asked for: leave one of them out."
+            )
+    elif duration == "CUSTOM":
+        raise SettingsError("duration CUSTOM needs a settings file with its dates and dataFile: add -P config=FILE.")
+    else:
+        path, given = Path(f"the packaged profile {duration or DEFAULT_DURATION}"), {}
+        given["duration"] = duration or DEFAULT_DURATION
+    return _validate(_complete(given, path), path)
+
+
+def parse_thresholds(text: str) -> ClassThresholds | Literal["auto"]:
+    """Return the thresholds that the parameter ``thresholds`` names: ``auto``, or ``LOW,HIGH``.
+
+    Raises:
+        SettingsError: the text is neither.
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        low, high = (float(part) for part in text.split(","))
+        return ClassThresholds(low=low, high=high)
+    except ValueError:
+        raise SettingsError(
+            f"thresholds '{text}' must be auto or two numbers LOW,HIGH with 0 <= LOW < HIGH, like 100,500."
+        ) from None
+
+
+def _complete(given: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Fill in what the duration fixes, and refuse a file that says otherwise."""
+    _refuse_secrets(given, path)
+    if given["duration"] not in DURATIONS:
+        raise SettingsError(f"{path}: duration '{given['duration']}' is not one of {', '.join(DURATIONS)}.")
+    if given["duration"] == "CUSTOM":
+        missing = [to_camel(name) for name in _REQUIRED_FOR_CUSTOM if not given.get(to_camel(name))]
+        if missing:
+            raise SettingsError(f"{path}: duration CUSTOM also needs {', '.join(missing)}.")
+    else:
+        profile = _packaged_profile(given["duration"])
+        for name in map(to_camel, _FIXED_BY_DURATION):
+            if name in given and given[name] != profile[name]:
+                raise SettingsError(
+                    f"{path}: {name} is fixed by duration {given['duration']} ({profile[name]}); "
+                    "use duration CUSTOM to choose your own."
+                )
+        given = {**profile, **given}
+    if given.get("dataFile") and "://" not in given["dataFile"]:
+        given["dataFile"] = str((path.absolute().parent / Path(given["dataFile"]).expanduser()))
+    return given
+
+
+def _validate(given: dict[str, Any], path: Path) -> Settings:
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as problem:
+        lines = []
+        for error in problem.errors(include_url=False, include_input=False):
+            # a union's members show up as "literal[…]" and "function-after[…]": plumbing, not part of the file
+            where = ".".join(str(part) for part in error["loc"] if "[" not in str(part))
+            message = "is not a known field" if error["type"] == "extra_forbidden" else error["msg"]
+            lines.append(f"{where}: {message}" if where else message)
+        allowed = ", ".join(to_camel(name) for name in Settings.model_fields)
+        raise SettingsError(f"{path}: {'; '.join(lines)}. Fields: {allowed}.") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"settings file {path} does not exist (looked from {Path.cwd()}).") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SettingsError(f"settings file {path} cannot be read: {problem}.") from None
+    except json.JSONDecodeError as problem:
+        raise SettingsError(f"{path}, line {problem.lineno}: not valid JSON: {problem.msg}.") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: must be a JSON object with fields like dataFile and duration.")
+    return content
+
+
+def _refuse_secrets(given: dict[str, Any], path: Path) -> None:
+    for name in given:
+        if any(word in name.lower() for word in _SECRET_WORDS):
+            raise SettingsError(
+                f"{path}: take '{name}' out and revoke it if it is real: credentials never stand in a file. "
+                "Set them in the environment or use the machine's Azure identity."
+            )
+
+
+def _packaged_profile(duration: str) -> dict[str, Any]:
+    source = resources.files("workload_forecast") / "profiles" / f"{duration.lower()}.json"
+    profile: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    return profile

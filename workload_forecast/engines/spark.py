@@ -1,0 +1,192 @@
+"""The distributed engine: Spark, on this machine's cores or on whatever cluster submitted the project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast
+
+import narwhals as nw
+import pyarrow as pa
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, DoubleType, LongType, StringType, StructType, TimestampNTZType
+
+from workload_forecast.engines.contract import LONGEST_LINE_BYTES, Reduced, Reduction, SessionFile
+from workload_forecast.engines.java import ensure_java
+from workload_forecast.errors import DataError
+from workload_forecast.schemas import MEASURES, TIMESTAMP, Frame, Table
+from workload_forecast.sessions.layouts import Layout
+
+_TYPES: dict[nw.dtypes.DType, DataType] = {
+    nw.String(): StringType(),
+    nw.Int64(): LongType(),
+    nw.Float64(): DoubleType(),
+    TIMESTAMP: TimestampNTZType(),
+}
+
+#: Words that Java's parser takes for numbers and that the format does not have: 1d, 2f, hexadecimal.
+_JAVA_NUMBER = "[dDfFxXpP]"
+_NON_FINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "nan", "+nan", "-nan")
+
+
+class SparkEngine:
+    """See :class:`~workload_forecast.engines.contract.Engine`."""
+
+    name = "spark"
+
+    def __init__(self, session: SparkSession) -> None:
+        self.session = session
+
+    def reduce_sessions(self, files: Sequence[SessionFile], reduction: Reduction) -> Reduced:
+        """Read every line once; see the contract."""
+        seen = Observation()
+        by_layout = groupby(sorted(files, key=lambda file: file.layout.name), key=lambda file: file.layout)
+        try:
+            parts = [self._scan([file.path for file in group], layout) for layout, group in by_layout]
+            # observed before any rule is applied: the count that the accounting identity is held against
+            raw = reduce(DataFrame.union, parts).observe(seen, F.count(F.lit(1)).alias("rows"))
+            reduced = _native(reduction(_frame(raw))).persist()
+            reduced.count()
+        except AnalysisException as problem:
+            raise DataError(f"the sessions cannot be read: {_first_line(problem)}") from None
+        return Reduced(_frame(reduced), int(seen.get["rows"]))
+
+    def progress(self) -> float | None:
+        """Return how much of the active stages' tasks are done, 0 to 100, or None if none is active."""
+        tracker = self.session.sparkContext.statusTracker()
+        stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+        total = sum(stage.numTasks for stage in stages if stage)
+        return 100 * sum(stage.numCompletedTasks for stage in stages if stage) / total if total else None
+
+    def read_table(self, table: Table, path: Path) -> Frame:
+        """Return the stored table lazily."""
+        try:
+            stored = self.session.read.parquet(path.as_uri())
+        except AnalysisException:
+            raise DataError(f"there is no table '{table.name}' in {path}: run the step that makes it again.") from None
+        return table.select(_frame(stored))
+
+    def write_table(self, frame: Frame, table: Table, path: Path) -> int:
+        """Write Parquet files sorted by the table's key within each file."""
+        rows = _native(table.select(frame))
+        writer = (rows.repartition(*table.partition_by) if table.partition_by else rows).sortWithinPartitions(*table.key)
+        writer.write.partitionBy(*table.partition_by).parquet(path.as_uri())
+        return self.session.read.parquet(path.as_uri()).count()
+
+    def from_arrow(self, data: pa.Table) -> Frame:
+        """Return a small in-memory table as a frame."""
+        rows = [tuple(row.values()) for row in data.to_pylist()]
+        types = StructType()
+        for name, dtype in nw.from_native(data).schema.items():
+            types = types.add(name, _TYPES[dtype])
+        return _frame(self.session.createDataFrame(rows, types))
+
+    def versions(self) -> Mapping[str, str]:
+        """Return library versions."""
+        java = self.session.sparkContext._jvm.System.getProperty("java.version")  # type: ignore[union-attr]
+        return {"spark": self.session.version, "java": str(java), "narwhals": nw.__version__}
+
+    def _scan(self, paths: Sequence[str], layout: Layout) -> DataFrame:
+        lines = self.session.read.text([Path(path).as_uri() for path in paths]).filter(F.length("value") > 0)
+        split = lines.select(
+            F.col("value").alias("line"), _file_path().alias("file"), F.split("value", ",").alias("fields")
+        )
+
+        def field(name: str) -> str:
+            return f"get(fields, {layout.position(name)})"
+
+        line, start_text = F.col("line"), f"trim({field('session_start')})"
+        return split.select(
+            "file",
+            _readable(line).alias("line"),
+            F.when(F.octet_length(line) > LONGEST_LINE_BYTES, "line_too_long")
+            .when(~_is_utf8(line), "encoding")
+            .when(F.size("fields") != len(layout.columns), "field_count")
+            .alias("defect"),
+            F.expr(start_text).alias("start_text"),
+            F.expr(_timestamp(start_text)).alias("start"),
+            F.expr(f"trim({field('server_ip')})").alias("server"),
+            F.expr(f"trim({field('total_load')})").alias("total_load_text"),
+            *[F.expr(_number(field(name))).alias(name) for name in MEASURES],
+        )
+
+
+def _file_path() -> Column:
+    """Return the path of the line's file as it was given, rather than as the URI that Spark makes of it."""
+    decoded = F.url_decode(F.replace(F.input_file_name(), F.lit("+"), F.lit("%2B")))
+    return F.regexp_replace(decoded, "^file:(//)?(?=/)", "")
+
+
+def _is_utf8(text: Column) -> Column:
+    if hasattr(F, "is_valid_utf8"):
+        return F.is_valid_utf8(text)
+    # Spark 3.5: decoding replaces what is not UTF-8, so only valid text survives the way there and back
+    raw = text.cast("binary")
+    return raw == F.encode(F.decode(raw, "UTF-8"), "UTF-8")
+
+
+def _readable(text: Column) -> Column:
+    """Return the text, with what is not UTF-8 replaced, so that it can be stored as a string."""
+    if hasattr(F, "make_valid_utf8"):
+        return F.make_valid_utf8(text)
+    return F.decode(text.cast("binary"), "UTF-8")
+
+
+def _timestamp(text: str) -> str:
+    return f"CASE WHEN {text} LIKE '____-__-__ __:__:__' THEN try_cast({text} AS timestamp_ntz) END"
+
+
+def _number(text: str) -> str:
+    foreign = f"{text} RLIKE '{_JAVA_NUMBER}' AND lower(trim({text})) NOT IN {_NON_FINITE}"
+    return f"CASE WHEN NOT ({foreign}) THEN try_cast({text} AS double) END"
+
+
+def _frame(data: DataFrame) -> Frame:
+    return nw.from_native(data)
+
+
+def _native(frame: Frame) -> DataFrame:
+    return cast(DataFrame, frame.to_native())
+
+
+def _first_line(problem: Exception) -> str:
+    return str(problem).splitlines()[0]
+
+
+#: Settings that a laptop wants; a cluster's own (spark-submit, spark-defaults) come first.
+LOCAL_SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.memory": "4g",
+    "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+}
+
+
+@contextmanager
+def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
+    """Start Spark, or join the session that ``spark-submit`` or a notebook started.
+
+    Args:
+        options: Spark configuration that overrides the defaults.
+    """
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    running = SparkSession.getActiveSession()
+    builder = SparkSession.builder.appName("workload_forecast").config("spark.sql.session.timeZone", "UTC")
+    if not submitted and running is None:
+        ensure_java()
+        builder = builder.master("local[*]").config(map=LOCAL_SETTINGS)
+    session = builder.config(map={name: str(value) for name, value in options.items()}).getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield SparkEngine(session)
+    finally:
+        if running is None:
+            session.stop()

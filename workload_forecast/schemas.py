@@ -1,0 +1,171 @@
+"""The tables that are handed from room to room: columns, types, units, keys.
+
+A table is checked where it is handed over (:meth:`Table.select`): the columns come out in this order, and a
+missing one is named together with those that were found. All times are UTC without a zone; loads and megabytes
+are the source's own units, summed over the sessions of a bucket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals as nw
+
+from workload_forecast.errors import SchemaError
+
+#: Hours between the newest value that a feature may use and the hour that is predicted (requirements: 48).
+HORIZON_HOURS = 48
+
+#: Load classes in ascending order; a class's position is its label.
+CLASSES = ("low", "medium", "high")
+
+#: Numbers summed over a bucket's sessions. ``total_load`` decides; a broken value in any other one is imputed by 0.
+PRIMARY_MEASURE = "total_load"
+SECONDARY_MEASURES = (
+    "megabytes_transferred",
+    "concurrent_connections",
+    "secure_bytes_load",
+    "sub_service_1_load",
+    "sub_service_2_load",
+    "sub_service_3_load",
+    "sub_service_4_load",
+    "sub_service_5_load",
+)
+MEASURES = (PRIMARY_MEASURE, *SECONDARY_MEASURES)
+
+#: Every frame between the rooms is lazy; the engine behind it may be DuckDB, Spark or a small in-memory one.
+Frame = nw.LazyFrame[Any]
+
+TIMESTAMP = nw.Datetime("us")
+TEXT, INTEGER, DOUBLE = nw.String(), nw.Int64(), nw.Float64()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Name, columns with types, key and partition columns of one table."""
+
+    name: str
+    columns: Mapping[str, nw.dtypes.DType]
+    key: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] = ()
+
+    def select(self, frame: Frame) -> Frame:
+        """Return ``frame`` with exactly this table's columns, in order and cast to their types.
+
+        Raises:
+            SchemaError: a column is missing; the message names it and lists the columns that were found.
+        """
+        found = frame.collect_schema().names()
+        missing = [name for name in self.columns if name not in found]
+        if missing:
+            raise SchemaError(
+                f"table '{self.name}' lacks the column(s) {', '.join(missing)}; found: {', '.join(found)}. "
+                "Run the step that makes it again with this version of the project."
+            )
+        return frame.select(**{name: nw.col(name).cast(dtype) for name, dtype in self.columns.items()})
+
+
+#: What an engine's reader yields for every line of the input, good or bad; broken numbers are null.
+RAW_SESSIONS = Table(
+    "raw_sessions",
+    {
+        "file": TEXT,
+        "line": TEXT,  # as it stood in the file
+        "defect": TEXT,  # set by the reader when the line could not even be split into fields, else null
+        "start_text": TEXT,
+        "start": TIMESTAMP,  # null unless exactly `yyyy-MM-dd HH:mm:ss`
+        "server": TEXT,
+        "total_load_text": TEXT,
+        **{name: DOUBLE for name in MEASURES},  # NaN and infinities are kept: the cleaning rules name them
+    },
+)
+
+#: One row per distinct unusable line of a file.
+QUARANTINE = Table(
+    "quarantine",
+    {"file": TEXT, "reason": TEXT, "line": TEXT, "rows": INTEGER},
+    key=("file", "reason", "line"),
+)
+
+#: Sums per server, hour and five-minute slot (0 to 11) of the sessions that *start* in it.
+FIVE_MINUTE_LOAD = Table(
+    "five_minute_load",
+    {
+        "server": TEXT,
+        "hour": TIMESTAMP,
+        "slot": INTEGER,
+        "sessions": INTEGER,
+        **{name: DOUBLE for name in MEASURES},
+    },
+    key=("server", "hour", "slot"),
+)
+
+#: The five-minute slot with the greatest total load of each hour (ties: the earliest) and that slot's numbers.
+HOURLY_LOAD = Table(
+    "hourly_load",
+    {
+        "server": TEXT,
+        "hour": TIMESTAMP,
+        "peak_slot": INTEGER,
+        "sessions": INTEGER,
+        **{name: DOUBLE for name in MEASURES},
+    },
+    key=("server", "hour"),
+)
+
+#: One row per hour of the window. Weekdays are ISO (Monday 1 … Sunday 7); flags are 0 or 1.
+CALENDAR = Table(
+    "calendar",
+    {
+        "hour": TIMESTAMP,
+        "hour_of_day": INTEGER,
+        "weekday": INTEGER,
+        "day_of_month": INTEGER,
+        "week_of_year": INTEGER,  # ISO week
+        "month": INTEGER,
+        "year": INTEGER,
+        "is_us_holiday": INTEGER,
+        "is_business_hour": INTEGER,  # 8 ≤ hour < 18
+        "is_morning": INTEGER,  # 6 ≤ hour < 9
+        "trend_days": DOUBLE,  # days since 1970-01-01, with the fraction of the day
+    },
+    key=("hour",),
+)
+CALENDAR_FEATURES = tuple(name for name in CALENDAR.columns if name != "hour")
+
+#: Hours before the predicted hour whose peak load is a feature (requirements: *feature engineering*).
+LAG_HOURS = (48, 49, 50, 51, 52, 55, 60, 67, 72, 96, 168, 730)
+
+#: Trailing windows, in hours, that end at the horizon: 1d is the daily average of the requirements, 7d the weekly.
+TRAILING_HOURS = {"1d": 24, "7d": 168}
+
+LAG_FEATURES = tuple(f"total_load_lag_{hours}h" for hours in LAG_HOURS)
+TRAILING_FEATURES = tuple(f"{measure}_mean_{window}" for measure in MEASURES for window in TRAILING_HOURS)
+
+#: Beyond the requirements: the server's recent spread and extremes, its usual load at this hour of the day,
+#: and how much of the last week was seen at all.
+SHAPE_FEATURES = (
+    "total_load_std_7d",
+    "total_load_min_7d",
+    "total_load_max_7d",
+    "total_load_same_hour_mean_7d",
+    "observed_hours_7d",
+)
+FEATURE_NAMES = (*CALENDAR_FEATURES, *LAG_FEATURES, *TRAILING_FEATURES, *SHAPE_FEATURES)
+
+#: Complete grid: every hour from a server's first to its last one. ``total_load`` is the peak to be classified and
+#: null where the hour was not observed; features are null where the history does not reach back far enough.
+FEATURES = Table(
+    "features",
+    {
+        "server": TEXT,
+        "hour": TIMESTAMP,
+        "total_load": DOUBLE,
+        **{name: CALENDAR.columns[name] for name in CALENDAR_FEATURES},
+        **{name: DOUBLE for name in (*LAG_FEATURES, *TRAILING_FEATURES, *SHAPE_FEATURES)},
+    },
+    key=("server", "hour"),
+    partition_by=("year", "month"),
+)

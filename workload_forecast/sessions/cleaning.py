@@ -1,0 +1,85 @@
+"""What happens to a line of the input: used, quarantined with a reason, outside the window, or filtered out.
+
+The rules are Narwhals expressions over :data:`~workload_forecast.schemas.RAW_SESSIONS`, the same for every engine.
+Every line gets exactly one disposition, so that the rows of all dispositions add up to the rows that were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import narwhals as nw
+
+from workload_forecast.schemas import PRIMARY_MEASURE, SECONDARY_MEASURES, Frame
+
+#: Reasons for quarantine, in the order in which they are tried.
+QUARANTINE_REASONS = (
+    "field_count",
+    "encoding",
+    "line_too_long",
+    "header",
+    "start_missing",
+    "start_unparsable",
+    "load_missing",
+    "load_not_numeric",
+    "load_negative",
+    "load_infinite",
+    "server_missing",
+)
+OUTSIDE_WINDOW = "outside_window"
+FILTERED = "filtered"
+
+#: Loads from here on count as infinite: a sum of them could no longer hold the six decimals that are kept.
+LARGEST_NUMBER = 1e15
+
+_HEADER_WORDS = ("sessionstart", "session_start")
+
+
+def with_disposition(raw: Frame, first: datetime, last: datetime, servers: Sequence[str] = ()) -> Frame:
+    """Add the column ``disposition``: null for a row to be used, else one of the constants above.
+
+    Args:
+        raw: frame of ``RAW_SESSIONS``.
+        first, last: the window, both inclusive; a session belongs to it by its start.
+        servers: if given, rows of other servers are :data:`FILTERED`.
+    """
+    start, load, load_text = nw.col("start"), nw.col(PRIMARY_MEASURE), nw.col("total_load_text")
+    rules: list[tuple[nw.Expr, str | nw.Expr]] = [
+        (~nw.col("defect").is_null(), nw.col("defect")),
+        (start.is_null() & nw.col("start_text").str.to_lowercase().is_in(_HEADER_WORDS), "header"),
+        (nw.col("start_text") == "", "start_missing"),
+        (start.is_null(), "start_unparsable"),
+        (load_text == "", "load_missing"),
+        (load.is_null() | load.is_nan(), "load_not_numeric"),
+        (load >= LARGEST_NUMBER, "load_infinite"),
+        (load < 0, "load_negative"),
+        (nw.col("server") == "", "server_missing"),
+        ((start < first) | (start > last), OUTSIDE_WINDOW),
+    ]
+    if servers:
+        rules.append((~nw.col("server").is_in(list(servers)), FILTERED))
+    disposition: nw.Expr = nw.lit(None, dtype=nw.String())
+    for condition, outcome in reversed(rules):
+        value = nw.lit(outcome) if isinstance(outcome, str) else outcome
+        disposition = nw.when(condition).then(value).otherwise(disposition)
+    return raw.with_columns(disposition=disposition)
+
+
+def impute_secondary(raw: Frame) -> Frame:
+    """Replace every broken secondary number by 0 and count them in the column ``imputed``.
+
+    Broken is: missing, not a number, negative, infinite or beyond :data:`LARGEST_NUMBER`.
+    """
+    broken = {
+        name: nw.col(name).is_null()
+        | nw.col(name).is_nan()
+        | (nw.col(name) < 0)
+        | (nw.col(name) >= LARGEST_NUMBER)
+        for name in SECONDARY_MEASURES
+    }
+    counts = [nw.when(condition).then(nw.lit(1)).otherwise(nw.lit(0)) for condition in broken.values()]
+    return raw.with_columns(
+        **{name: nw.when(condition).then(nw.lit(0.0)).otherwise(nw.col(name)) for name, condition in broken.items()},
+        imputed=nw.sum_horizontal(*counts),
+    )

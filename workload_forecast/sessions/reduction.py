@@ -1,0 +1,99 @@
+"""One pass over the sessions: five-minute sums, quarantine and accounting come out of the same aggregation.
+
+A row that is used is a member of the group (server, hour, slot). A row that is not used is a member of a group of
+its own kind, whose key is the disposition and, in quarantine, the line and its file. So a single group-by, which both
+engines can spill to disk, reads terabytes once and leaves a small table from which everything else is selected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import narwhals as nw
+
+from workload_forecast.errors import AccountingError
+from workload_forecast.schemas import FIVE_MINUTE_LOAD, MEASURES, QUARANTINE, TIMESTAMP, Frame
+from workload_forecast.sessions.cleaning import (
+    FILTERED,
+    OUTSIDE_WINDOW,
+    QUARANTINE_REASONS,
+    impute_secondary,
+    with_disposition,
+)
+
+_KEYS = ("server", "hour", "slot", "disposition", "file", "line")
+
+
+def reduce_sessions(raw: Frame, first: datetime, last: datetime, servers: Sequence[str] = ()) -> Frame:
+    """Return one row per group: the keys, ``sessions`` (rows of the group), ``imputed`` and the summed measures.
+
+    Args and window as in :func:`~workload_forecast.sessions.cleaning.with_disposition`.
+    """
+    rows = impute_secondary(with_disposition(raw, first, last, servers))
+    used, quarantined = nw.col("disposition").is_null(), nw.col("disposition").is_in(QUARANTINE_REASONS)
+    start = nw.col("start")
+    # on Spark, truncating gives a zoned timestamp in the session's zone, which is UTC; the cast takes the zone off
+    hour, slot = start.dt.truncate("1h").cast(TIMESTAMP), start.dt.minute().cast(nw.Int64()) // 5
+    keyed = rows.select(
+        "disposition",
+        "imputed",
+        *MEASURES,
+        server=_only(used, nw.col("server")),
+        hour=_only(used, hour),
+        slot=_only(used, slot),
+        file=_only(quarantined, nw.col("file")),
+        line=_only(quarantined, nw.col("line")),
+    )
+    return keyed.group_by(*_KEYS).agg(
+        *[nw.col(name).sum() for name in MEASURES],
+        sessions=nw.len(),
+        imputed=_only(used, nw.col("imputed")).sum(),
+    )
+
+
+def _only(condition: nw.Expr, value: nw.Expr) -> nw.Expr:
+    return nw.when(condition).then(value)
+
+
+def five_minute_load(reduced: Frame) -> Frame:
+    """Select the sums of the used rows: table ``FIVE_MINUTE_LOAD``."""
+    return FIVE_MINUTE_LOAD.select(reduced.filter(nw.col("disposition").is_null()))
+
+
+def quarantine(reduced: Frame) -> Frame:
+    """Select the rows that could not be used: table ``QUARANTINE``."""
+    bad = reduced.filter(nw.col("disposition").is_in(QUARANTINE_REASONS))
+    return QUARANTINE.select(bad.with_columns(reason=nw.col("disposition"), rows=nw.col("sessions")))
+
+
+def account(reduced: Frame, rows_read: int) -> dict[str, int]:
+    """Return the rows of every disposition and check that none was lost.
+
+    Returns:
+        ``rows_read``, ``rows_used``, ``rows_outside_window``, ``rows_filtered``, ``rows_quarantined``,
+        ``rows_quarantined_<reason>`` for every reason, ``numbers_imputed``.
+
+    Raises:
+        AccountingError: the dispositions do not add up to ``rows_read``.
+    """
+    summary = reduced.group_by("disposition").agg(nw.col("sessions").sum(), nw.col("imputed").sum()).collect("pyarrow")
+    rows = {row["disposition"]: row for row in summary.rows(named=True)}
+    count = {name: int(row["sessions"]) for name, row in rows.items()}
+    reasons = {reason: count.get(reason, 0) for reason in QUARANTINE_REASONS}
+    result = {
+        "rows_read": rows_read,
+        "rows_used": count.get(None, 0),
+        "rows_outside_window": count.get(OUTSIDE_WINDOW, 0),
+        "rows_filtered": count.get(FILTERED, 0),
+        "rows_quarantined": sum(reasons.values()),
+        **{f"rows_quarantined_{reason}": number for reason, number in reasons.items()},
+        "numbers_imputed": int(rows[None]["imputed"]) if None in rows else 0,
+    }
+    found = sum(result[name] for name in ("rows_used", "rows_outside_window", "rows_filtered", "rows_quarantined"))
+    if found != rows_read or found != sum(count.values()):
+        raise AccountingError(
+            f"{rows_read} rows were read, but {found} came out: used, quarantined, outside and filtered must add up. "
+            "Nothing was stored. Please report this with the input file that causes it; the other engine may read it."
+        )
+    return result

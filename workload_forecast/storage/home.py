@@ -1,0 +1,33 @@
+"""Where results live: ``outputs`` beside the local tracking database, unless ``WORKLOAD_FORECAST_HOME`` says otherwise."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+VARIABLE = "WORKLOAD_FORECAST_HOME"
+
+
+def results_home(tracking_uri: str, environment: Mapping[str, str], folder: Path) -> Path:
+    """Return the folder for generated data and results.
+
+    Args:
+        tracking_uri: the MLflow tracking store. Beside a local SQLite database, results are found again by every run
+            that is launched from there, also by one that MLflow runs from a temporary clone of a git URI.
+        environment: the process environment.
+        folder: the working directory; used when the tracking store is a server, unless it is a temporary clone,
+            in which case the user's data folder is used.
+    """
+    if environment.get(VARIABLE):
+        return Path(environment[VARIABLE]).expanduser().absolute()
+    parts = urlsplit(tracking_uri)
+    if parts.scheme == "sqlite" and parts.path not in {"", "/:memory:"}:
+        # sqlite:///relative.db and sqlite:////absolute.db: one slash belongs to the URI
+        return (folder / unquote(parts.path[1:])).absolute().parent / "outputs"
+    if Path(tempfile.gettempdir()).resolve() in folder.resolve().parents:
+        data = environment.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+        return Path(data) / "workload_forecast"
+    return folder.absolute() / "outputs"

@@ -1,0 +1,53 @@
+"""Lines of local files as bytes: the reader's own count, apart from any engine.
+
+A row of input is a line that is not empty. Lines end with LF, CR LF or CR, which is what both engines' readers take.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from workload_forecast.errors import DataError
+
+_CHUNK_BYTES = 1 << 22
+
+
+@contextmanager
+def open_binary(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading bytes, unpacking ``.gz``.
+
+    Raises:
+        DataError: the file cannot be read or is not what its name says; the message names it.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            yield cast(BinaryIO, stream)
+    except (OSError, EOFError, zlib.error) as problem:
+        raise DataError(f"{path} cannot be read: {problem}. Fetch it again or take it out of dataFile.") from None
+
+
+def count_lines(path: Path) -> int:
+    """Return the number of non-empty lines of a file."""
+    lines, before = 0, b"\n"
+    with open_binary(path) as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            lines += _line_starts(before + chunk)
+            before = chunk[-1:]
+    return lines
+
+
+def _line_starts(chunk: bytes) -> int:
+    """Count the places in ``chunk`` where an end of line is followed by anything but an end of line."""
+    if b"\r" in chunk:
+        chunk = chunk.replace(b"\r", b"\n")
+    ends = chunk.count(b"\n") - chunk.endswith(b"\n")
+    position, empty = chunk.find(b"\n\n"), 0
+    while position >= 0:
+        empty += 1
+        position = chunk.find(b"\n\n", position + 1)
+    return ends - empty

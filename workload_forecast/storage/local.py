@@ -1,0 +1,116 @@
+"""Local files: finding the input, telling whether it changed, and publishing results whole."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from workload_forecast.storage.lines import open_binary
+from workload_forecast.errors import DataError, EnvironmentProblem
+
+#: Written last into a result's folder; a folder without it is not a result.
+INFO_FILE = "info.json"
+
+#: A longer line is cut when only the first lines of a file are looked at.
+_LONGEST_LOOK = 1 << 16
+
+
+def find_files(pattern: str) -> list[Path]:
+    """Return the files that match a glob (``**`` allowed), sorted.
+
+    Raises:
+        DataError: no file matches.
+    """
+    files = sorted(Path(name).absolute() for name in glob.glob(pattern, recursive=True) if os.path.isfile(name))
+    if not files:
+        raise DataError(f"no file matches dataFile '{pattern}' (looked from {Path.cwd()}): correct it or put data there.")
+    return files
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """Return a digest that changes whenever a file is added, removed, replaced, edited or touched.
+
+    It is made of paths, sizes and the file system's own time stamps, among them the change time that no program
+    can set back, because reading a terabyte to find out that it is the same one would take longer than an answer is worth.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        stat = path.stat()
+        identity = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        digest.update(json.dumps(identity).encode())
+    return digest.hexdigest()
+
+
+def first_lines(path: Path, limit: int) -> list[str]:
+    """Return up to ``limit`` lines from the start of a file; bytes that are not UTF-8 are replaced."""
+    with open_binary(path) as stream:
+        lines = [stream.readline(_LONGEST_LOOK) for _ in range(limit)]
+    return [line.decode("utf-8", errors="replace").rstrip("\r\n") for line in lines if line]
+
+
+@contextmanager
+def publish(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to write a result into; on success it takes the place of ``folder`` in one rename.
+
+    A reader sees the old result or the new one, never half of one. What crashed runs left behind is removed.
+
+    Raises:
+        EnvironmentProblem: the place cannot be written, or the disk is full.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(folder)
+        draft = folder.with_name(f"{folder.name}.draft-{_owner()}-{uuid.uuid4().hex[:8]}")
+        draft.mkdir()
+    except OSError as problem:
+        raise EnvironmentProblem(f"results cannot be written to {folder.parent}: {problem.strerror}.") from None
+    try:
+        yield draft
+        if folder.exists():
+            old = folder.with_name(f"{folder.name}.draft-{_owner()}-{uuid.uuid4().hex[:8]}")
+            folder.rename(old)
+            draft.rename(folder)
+            shutil.rmtree(old)
+        else:
+            draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Mark the result in ``folder`` as complete and say what it is."""
+    (folder / INFO_FILE).write_text(json.dumps(info, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def read_info(folder: Path) -> dict[str, Any] | None:
+    """Return what :func:`write_info` wrote, or None if there is no complete result in ``folder``."""
+    try:
+        info: dict[str, Any] = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return info
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _remove_orphans(folder: Path) -> None:
+    """Remove the drafts of runs on this machine that are no longer alive."""
+    for draft in folder.parent.glob(f"{glob.escape(folder.name)}.draft-{glob.escape(socket.gethostname())}-*-*"):
+        process = int(draft.name.rsplit("-", 2)[1])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            shutil.rmtree(draft, ignore_errors=True)
+        except PermissionError:
+            continue  # alive, and somebody else's
