@@ -32,7 +32,7 @@ DEFAULT_NUM_TREES = 100
 DEFAULT_MAX_DEPTH = 8
 DEFAULT_SEED = 42
 
-ALGORITHMS = ("random_forest",)
+ALGORITHMS = ("random_forest", "decision_tree")
 
 _FIXED_BY_DURATION = ("training_from", "test_from", "to", "thresholds")
 _REQUIRED_FOR_CUSTOM = ("data_file", "training_from", "test_from", "to")

@@ -5,8 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.engines.conformance import SIXTEEN, EngineConformance, line, records, reduce
+from tests.engines.conformance import (
+    DIRTY_BYTES,
+    SIXTEEN,
+    EngineConformance,
+    check_against_the_oracle,
+    check_that_no_row_is_lost,
+    line,
+    records,
+    reduce,
+)
+from tests.oracle import Row
+from tests.strategies import session_sets
 from workload_forecast.engines import open_engine, resolve
 from workload_forecast.engines.contract import Engine, SessionFile
 from workload_forecast.errors import DataError, SettingsError
@@ -18,6 +31,18 @@ class TestDuckDB(EngineConformance):
     def engine(self) -> Iterator[Engine]:
         with open_engine("duckdb") as engine:
             yield engine
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=DIRTY_BYTES)
+    def test_no_row_is_lost_whatever_the_bytes(self, engine: Engine, one_file: Path, data: bytes) -> None:
+        check_that_no_row_is_lost(engine, one_file, data)
+
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(sessions=session_sets(), missing_hours=st.sampled_from(["unknown", "zero"]))
+    def test_tables_agree_with_the_oracle(
+        self, engine: Engine, one_file: Path, sessions: list[Row], missing_hours: str
+    ) -> None:
+        check_against_the_oracle(engine, one_file, sessions, missing_hours)
 
     def test_bytes_that_are_not_utf8_are_kept_readable(self, engine: Engine, one_file: Path) -> None:
         one_file.write_bytes(b"caf\xe9,1\r\n\r\n\xff\xfe\nok,\xc3\xa9")

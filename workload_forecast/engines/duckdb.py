@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -176,7 +177,8 @@ def _number(text: str) -> str:
 
 
 def _parquet(path: Path) -> str:
-    return f"read_parquet({_literal(str(path / '**' / '*.parquet'))}, hive_partitioning = true)"
+    files = Path(glob.escape(str(path))) / "**" / "*.parquet"
+    return f"read_parquet({_literal(str(files))}, hive_partitioning = true)"
 
 
 def _frame(relation: duckdb.DuckDBPyRelation) -> Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -35,6 +36,16 @@ _JAVA_NUMBER = "[dDfFxXpP]"
 _NON_FINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "nan", "+nan", "-nan")
 
 
+#: What the tables' meaning rests on, whoever started the session.
+SESSION_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    # this rule would drop the counter of rows together with an input that turns out to be empty
+    "spark.sql.adaptive.optimizer.excludedRules": (
+        "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
+    ),
+}
+
+
 class SparkEngine:
     """See :class:`~workload_forecast.engines.contract.Engine`."""
 
@@ -42,6 +53,8 @@ class SparkEngine:
 
     def __init__(self, session: SparkSession) -> None:
         self.session = session
+        for name, value in SESSION_SETTINGS.items():
+            session.conf.set(name, value)
 
     def reduce_sessions(self, files: Sequence[SessionFile], reduction: Reduction) -> Reduced:
         """Read every line once; see the contract."""
@@ -67,7 +80,7 @@ class SparkEngine:
     def read_table(self, table: Table, path: Path) -> Frame:
         """Return the stored table lazily."""
         try:
-            stored = self.session.read.parquet(path.as_uri())
+            stored = self.session.read.parquet(_location(path))
         except AnalysisException:
             raise DataError(f"there is no table '{table.name}' in {path}: run the step that makes it again.") from None
         return table.select(_frame(stored))
@@ -76,8 +89,8 @@ class SparkEngine:
         """Write Parquet files sorted by the table's key within each file."""
         rows = _native(table.select(frame))
         writer = (rows.repartition(*table.partition_by) if table.partition_by else rows).sortWithinPartitions(*table.key)
-        writer.write.partitionBy(*table.partition_by).parquet(path.as_uri())
-        return self.session.read.parquet(path.as_uri()).count()
+        writer.write.partitionBy(*table.partition_by).parquet(f"file://{path}")
+        return self.session.read.parquet(_location(path)).count()
 
     def from_arrow(self, data: pa.Table) -> Frame:
         """Return a small in-memory table as a frame."""
@@ -93,7 +106,7 @@ class SparkEngine:
         return {"spark": self.session.version, "java": str(java), "narwhals": nw.__version__}
 
     def _scan(self, paths: Sequence[str], layout: Layout) -> DataFrame:
-        lines = self.session.read.text([Path(path).as_uri() for path in paths]).filter(F.length("value") > 0)
+        lines = self.session.read.text([_location(path) for path in paths]).filter(F.length("value") > 0)
         split = lines.select(
             F.col("value").alias("line"), _file_path().alias("file"), F.split("value", ",").alias("fields")
         )
@@ -115,6 +128,11 @@ class SparkEngine:
             F.expr(f"trim({field('total_load')})").alias("total_load_text"),
             *[F.expr(_number(field(name))).alias(name) for name in MEASURES],
         )
+
+
+def _location(path: str | Path) -> str:
+    """Return a local path for reading; Spark would take some of its characters for a glob."""
+    return "file://" + re.sub(r"([\\{}\[\]*?])", r"\\\1", str(path))
 
 
 def _file_path() -> Column:
@@ -159,6 +177,8 @@ def _first_line(problem: Exception) -> str:
     return str(problem).splitlines()[0]
 
 
+_LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+
 #: Settings that a laptop wants; a cluster's own (spark-submit, spark-defaults) come first.
 LOCAL_SETTINGS = {
     "spark.ui.enabled": "false",
@@ -167,6 +187,7 @@ LOCAL_SETTINGS = {
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
+    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
 }
 
 
@@ -179,7 +200,7 @@ def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
     """
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     running = SparkSession.getActiveSession()
-    builder = SparkSession.builder.appName("workload_forecast").config("spark.sql.session.timeZone", "UTC")
+    builder = SparkSession.builder.appName("workload_forecast")
     if not submitted and running is None:
         ensure_java()
         builder = builder.master("local[*]").config(map=LOCAL_SETTINGS)

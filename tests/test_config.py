@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workload_forecast.config import ClassThresholds, Settings, load_settings, parse_thresholds
+from workload_forecast.errors import SettingsError
+
+CUSTOM = {
+    "duration": "CUSTOM",
+    "dataFile": "sessions/*.csv",
+    "trainingFrom": "2020-01-06 00:00:00",
+    "testFrom": "2020-02-11 00:00:00",
+    "to": "2020-02-19 23:59:59",
+}
+
+
+@pytest.fixture()
+def write(tmp_path: Path) -> Any:
+    def write_settings(**fields: Any) -> Path:
+        path = tmp_path / "settings.json"
+        path.write_text(json.dumps(fields))
+        return path
+
+    return write_settings
+
+
+@pytest.mark.parametrize(
+    ("duration", "first", "test", "thresholds", "container"),
+    [
+        ("ONE_MONTH", datetime(2016, 6, 1), datetime(2016, 6, 29), (100, 500), "onemonthmodel"),
+        ("FULL", datetime(2009, 1, 1), datetime(2016, 6, 1), (700, 3500), "fullmodel"),
+    ],
+)
+def test_the_packaged_profiles_are_those_of_the_requirements(
+    duration: str, first: datetime, test: datetime, thresholds: tuple[int, int], container: str
+) -> None:
+    settings = load_settings(duration)
+    assert (settings.training_from, settings.test_from) == (first, test)
+    assert settings.to == datetime(2016, 6, 30, 23, 59, 59)
+    assert settings.thresholds == ClassThresholds(low=thresholds[0], high=thresholds[1])
+    assert settings.storage_container == container
+    assert settings.synthetic
+
+
+def test_one_month_is_the_default() -> None:
+    assert load_settings() == load_settings("ONE_MONTH") == load_settings("", "")
+
+
+def test_a_custom_file_stands_alone(write: Any, tmp_path: Path) -> None:
+    settings = load_settings(None, write(**{name: value for name, value in CUSTOM.items() if name != "duration"}))
+    assert settings.duration == "CUSTOM"
+    assert settings.thresholds == "auto"
+    assert settings.missing_hours == "unknown"
+    assert settings.data_file == str(tmp_path / "sessions" / "*.csv"), "relative to the settings file, not to the caller"
+
+
+def test_a_file_for_one_month_may_only_add_what_the_duration_leaves_open(write: Any) -> None:
+    settings = load_settings("ONE_MONTH", write(duration="ONE_MONTH", dataFile="/data/*.csv", storageAccount="mine"))
+    assert (settings.data_file, settings.storage_account) == ("/data/*.csv", "mine")
+    assert settings.thresholds == load_settings("ONE_MONTH").thresholds
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({**CUSTOM, "dataFiel": "x"}, r"dataFiel: is not a known field\. Fields: duration, .*dataFile"),
+        ({**CUSTOM, "thresholds": {"low": 5, "high": 5}}, "thresholds: .*0 <= low < high"),
+        ({**CUSTOM, "thresholds": {"low": 5}}, "thresholds.high: Field required"),
+        ({**CUSTOM, "thresholds": "terciles"}, "thresholds"),
+        ({**CUSTOM, "testFrom": "2020-01-01 00:00:00"}, "trainingFrom < testFrom <= to"),
+        ({**CUSTOM, "testFrom": "2020-02-11 00:30:00"}, "testFrom: .*full hour"),
+        ({**CUSTOM, "to": "2020-02-19T00:00:00+01:00"}, "to: .*without a zone"),
+        ({**CUSTOM, "to": "yesterday"}, "to: .*valid datetime"),
+        ({**CUSTOM, "layout": "sessions18"}, "layout: .*'auto', 'sessions16' or 'sessions17'"),
+        ({"duration": "CUSTOM", "dataFile": "x"}, "CUSTOM also needs trainingFrom, testFrom, to"),
+        ({"duration": "ONE_MONTH", "to": "2017-01-01 00:00:00"}, "to is fixed by duration ONE_MONTH"),
+        ({"duration": "FULL", "thresholds": "auto"}, "thresholds is fixed by duration FULL"),
+        ({"duration": "WEEK"}, "duration 'WEEK' is not one of ONE_MONTH, FULL, CUSTOM"),
+        ({**CUSTOM, "storageKey": "c2VjcmV0"}, "take 'storageKey' out"),
+        ({**CUSTOM, "sasToken": "c2VjcmV0"}, "take 'sasToken' out"),
+    ],
+)
+def test_a_wrong_field_is_named(write: Any, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_settings(None, write(**fields))
+    assert "c2VjcmV0" not in str(caught.value), "a secret is not repeated"
+    assert "\n" not in str(caught.value), "one line"
+
+
+def test_a_duration_that_contradicts_the_file_is_an_error(write: Any) -> None:
+    with pytest.raises(SettingsError, match="is for duration CUSTOM, but duration=FULL was asked for"):
+        load_settings("FULL", write(**CUSTOM))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "line 1: not valid JSON"), ("[]", "must be a JSON object"), ("\udcff", "cannot be read")],
+)
+def test_a_file_that_is_no_settings_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "settings.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(SettingsError, match=message):
+        load_settings(None, path)
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="does not exist .looked from"):
+        load_settings(None, tmp_path / "none.json")
+
+
+def test_custom_needs_a_file() -> None:
+    with pytest.raises(SettingsError, match="CUSTOM needs a settings file"):
+        load_settings("CUSTOM")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().duration = "FULL"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["", "1", "1,2,3", "5,1", "a,b", "-1,2", "nan,1", "1,inf", "Auto"])
+def test_wrong_thresholds(text: str) -> None:
+    with pytest.raises(SettingsError, match="must be auto or two numbers LOW,HIGH"):
+        parse_thresholds(text)
+
+
+def test_right_thresholds() -> None:
+    assert parse_thresholds("auto") == "auto"
+    assert parse_thresholds("100, 500.5") == ClassThresholds(low=100, high=500.5)
+
+
+def test_every_field_has_a_camel_case_name() -> None:
+    assert {"storageAccount", "storageContainer", "dataFile", "duration"} <= {
+        field.alias for field in Settings.model_fields.values()
+    } | {"duration"}

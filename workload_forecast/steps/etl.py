@@ -1,0 +1,142 @@
+"""``etl``: sessions → hourly load → features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import narwhals as nw
+
+from workload_forecast.config import Settings
+from workload_forecast.engines import resolve
+from workload_forecast.engines.contract import Engine, SessionFile
+from workload_forecast.errors import DataError
+from workload_forecast.features.build import build_features
+from workload_forecast.features.calendar import calendar_table
+from workload_forecast.load.peaks import hourly_peaks
+from workload_forecast.schemas import FEATURES, HOURLY_LOAD, QUARANTINE, Frame, Table
+from workload_forecast.sessions.inputs import busiest_servers, layout_of
+from workload_forecast.sessions.layouts import DETECTION_LINES
+from workload_forecast.sessions.reduction import account, five_minute_load, quarantine, reduce_sessions
+from workload_forecast.steps.generate import DataSource, data_source
+from workload_forecast.steps.lineage import log_input_files, log_table
+from workload_forecast.steps.runs import Result, Runs, Step, open_runs
+from workload_forecast.storage.local import digest_of, find_files, first_lines
+
+#: Lines of the first file among which ``debug=FILTER_IP`` looks for the two busiest servers.
+_SAMPLE_LINES = 20_000
+
+
+@dataclass(frozen=True)
+class EtlOptions:
+    """Checked parameters of the entry point."""
+
+    settings: Settings
+    engine: str = "auto"
+    debug: str = "FALSE"
+
+
+def run_etl(options: EtlOptions, *, reuse: bool) -> Result:
+    """Run the entry point; without configured data, on the synthetic sample."""
+    with open_runs("etl", reuse=reuse) as runs:
+        source = data_source(runs, options.settings)
+        return perform_etl(runs, options, source)
+
+
+def perform_etl(runs: Runs, options: EtlOptions, source: DataSource) -> Result:
+    """Perform the step in the active run, or reuse a finished one.
+
+    Raises:
+        DataError: no file matches, or no row is usable.
+    """
+    options = replace(options, settings=options.settings.model_copy(update={"data_file": source.pattern}))
+    settings = options.settings
+    files = find_files(settings.data_file)
+    parameters = {
+        # thresholds and split belong to the training: changing them must not do this work again
+        **settings.model_dump(mode="json", exclude={"thresholds", "test_from", "storage_account", "storage_container"}),
+        "engine": resolve(options.engine),
+        "debug": options.debug,
+    }
+    work = partial(_etl, runs, options, files)
+    step = Step("etl", parameters, {"files": digest_of(files), "upstream": source.key}, work)
+    mlflow.set_tag("data", source.kind)
+    log_input_files(settings.data_file, files, step.inputs["files"])
+    return runs.perform(step)
+
+
+def _etl(runs: Runs, options: EtlOptions, paths: list[Path], folder: Path) -> dict[str, Any]:
+    settings, progress = options.settings, runs.progress
+    files, servers = _inspect(options, paths)
+    engine = runs.engine(options.engine)
+    with progress.stage("etl: read sessions", engine.progress) as stage:
+        stage.detail = f"({len(files)} files, {sum(path.stat().st_size for path in paths) / 1e6:,.0f} MB)"
+        window = partial(reduce_sessions, first=settings.training_from, last=settings.to, servers=servers)
+        reduced = engine.reduce_sessions(files, window)
+    counts = account(reduced.frame, reduced.rows_read)
+    mlflow.log_metrics({name: float(number) for name, number in counts.items()})
+    _require_rows(counts, settings)
+    written = {
+        table.name: _write(runs, engine, frame, table, folder)
+        for table, frame in (
+            (QUARANTINE, quarantine(reduced.frame)),
+            (HOURLY_LOAD, hourly_peaks(five_minute_load(reduced.frame))),
+        )
+    }
+    hourly = engine.read_table(HOURLY_LOAD, folder / HOURLY_LOAD.name)
+    facts = _facts(hourly)
+    calendar = engine.from_arrow(calendar_table(facts["first_hour"], facts["last_hour"]))
+    features = build_features(hourly, calendar, missing_hours=settings.missing_hours)
+    written[FEATURES.name] = _write(runs, engine, features, FEATURES, folder)
+    mlflow.log_metrics({f"rows_{name}": float(rows) for name, rows in written.items()})
+    mlflow.log_metric("servers", facts["servers"])
+    log_table(folder / FEATURES.name, FEATURES, "output")
+    _tell(runs, counts, facts)
+    return {**facts, "counts": counts, "tables": written, "debug_servers": servers, "engine": engine.versions()}
+
+
+def _inspect(options: EtlOptions, paths: list[Path]) -> tuple[list[SessionFile], tuple[str, ...]]:
+    """Tell the layout of every file and, for ``debug=FILTER_IP``, which servers to keep."""
+    declared = options.settings.layout
+    files = [SessionFile(str(path), layout_of(first_lines(path, DETECTION_LINES), declared)) for path in paths]
+    if options.debug == "FALSE":
+        return files, ()
+    servers = options.settings.debug_servers or busiest_servers(first_lines(paths[0], _SAMPLE_LINES), files[0].layout)
+    if not servers:
+        raise DataError(f"debug=FILTER_IP found no server in the first lines of {paths[0]}: name debugServers in the config.")
+    return files, tuple(servers)
+
+
+def _write(runs: Runs, engine: Engine, frame: Frame, table: Table, folder: Path) -> int:
+    with runs.progress.stage(f"etl: write {table.name}", engine.progress) as stage:
+        rows = engine.write_table(frame, table, folder / table.name)
+        stage.detail = f"({rows:,} rows)"
+    return rows
+
+
+def _require_rows(counts: dict[str, int], settings: Settings) -> None:
+    if counts["rows_used"]:
+        return
+    found = ", ".join(f"{name[5:]} {number:,}" for name, number in counts.items() if number and name.startswith("rows_"))
+    raise DataError(
+        f"no usable row in {settings.data_file} between {settings.training_from} and {settings.to} ({found or 'empty'}). "
+        "Check dataFile, layout and the dates of the config."
+    )
+
+
+def _facts(hourly: Frame) -> dict[str, Any]:
+    row = hourly.select(
+        first_hour=nw.col("hour").min(), last_hour=nw.col("hour").max(), servers=nw.col("server").n_unique()
+    ).collect("pyarrow")
+    return {name: row[name].to_list()[0] for name in row.columns}
+
+
+def _tell(runs: Runs, counts: dict[str, int], facts: dict[str, Any]) -> None:
+    runs.progress.say(
+        f"etl: {counts['rows_read']:,} rows read = {counts['rows_used']:,} used + "
+        f"{counts['rows_quarantined']:,} quarantined + {counts['rows_outside_window']:,} outside the window + "
+        f"{counts['rows_filtered']:,} filtered; {facts['servers']:,} servers, {facts['first_hour']} to {facts['last_hour']}"
+    )

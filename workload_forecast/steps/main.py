@@ -1,0 +1,23 @@
+"""``main``: the whole job in one process, each step in a nested run of its own."""
+
+from __future__ import annotations
+
+from workload_forecast.config import TrainingParameters
+from workload_forecast.steps.etl import EtlOptions, perform_etl
+from workload_forecast.steps.generate import data_source
+from workload_forecast.steps.runs import Result, open_runs
+from workload_forecast.steps.train import perform_train, split_of, tell
+
+
+def run_main(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool) -> Result:
+    """Run the entry point: data → ETL → training, finished steps reused."""
+    split_of(options.settings)
+    with open_runs("main", reuse=reuse) as runs:
+        source = data_source(runs, options.settings)
+        with runs.child("etl"):
+            etl = perform_etl(runs, options, source)
+        with runs.child("train"):
+            result = perform_train(runs, options.settings, parameters, etl, source)
+        runs.summarise(result)
+        tell(runs, result)
+        return result

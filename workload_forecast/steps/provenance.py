@@ -1,0 +1,49 @@
+"""Which code and which libraries did it: part of every run's record and of the key under which it is found again."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+_LIBRARIES = ("mlflow", "pyspark", "duckdb", "narwhals", "pandas", "numpy", "pyarrow")
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of the package's own source, so that an edit that was not committed counts as new code."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*")):
+        if path.suffix in {".py", ".json"}:
+            digest.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide a result."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def git_state() -> tuple[str | None, str]:
+    """Return the commit that the code comes from, or None outside a checkout, and the uncommitted diff."""
+    commit = _git("rev-parse", "HEAD")
+    return (commit.strip() if commit else None), (_git("diff", "HEAD", "--", str(PACKAGE.parent)) or "") if commit else ""
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None  # no git on this machine: the code digest still tells versions apart
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,193 @@
+"""MLflow runs around the steps: nesting, keys, reuse of finished runs, results published whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from workload_forecast import __version__
+from workload_forecast.engines import open_engine, resolve
+from workload_forecast.engines.contract import Engine
+from workload_forecast.steps.progress import Progress
+from workload_forecast.steps.provenance import code_digest, git_state, library_versions
+from workload_forecast.storage.home import results_home
+from workload_forecast.storage.local import publish, read_info, write_info
+
+EXPERIMENT = "workload-forecast"
+TAG = "workload_forecast."
+
+#: A step's work: writes tables into the draft folder and returns what ``info.json`` and later steps shall know.
+Work = Callable[[Path], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry point's work, described well enough to recognise that it was done before.
+
+    ``parameters`` are logged and are part of the key; ``inputs`` (digests, keys of upstream runs) are part of the key.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    work: Work
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that decides the result: code, parameters, input, upstream run."""
+        parts = {"step": self.name, "code": code_digest(), "parameters": self.parameters, "inputs": self.inputs}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished step: its run, its key, its folder and the content of its ``info.json``."""
+
+    run_id: str
+    key: str
+    folder: Path
+    info: dict[str, Any]
+    reused: bool
+
+
+@dataclass
+class Runs:
+    """The tracking store, the results' home, the engines and the progress of one process."""
+
+    home: Path
+    progress: Progress
+    reuse: bool
+    _stack: ExitStack
+    _engines: dict[str, Engine] = field(default_factory=dict)
+
+    def engine(self, name: str) -> Engine:
+        """Return the engine, opened once a process: a JVM costs seconds."""
+        name = resolve(name)
+        if name not in self._engines:
+            with self.progress.stage(f"engine: start {name}"):
+                self._engines[name] = self._stack.enter_context(open_engine(name))
+        return self._engines[name]
+
+    def perform(self, step: Step) -> Result:
+        """Do a step in the active run, or answer from a finished run with the same key.
+
+        The result's folder lies under :attr:`home` and is named by the key.
+        """
+        target = self.home / step.name / step.key
+        run_id = _active().info.run_id
+        mlflow.set_tags({f"{TAG}step": step.name, f"{TAG}key": step.key, f"{TAG}result": str(target)})
+        _log_parameters(step.parameters)
+        found = self._finished(step.key) if self.reuse else None
+        info = read_info(target) if found else None
+        if found and info is not None:
+            _answer_from(found)
+            self.progress.say(f"{step.name}: reused run {found.info.run_id}, nothing has changed since")
+            return Result(run_id, step.key, target, info, reused=True)
+        before = dict(self.progress.durations)
+        with publish(target) as draft:
+            info = step.work(draft)
+            write_info(draft, {"step": step.name, "key": step.key, "run_id": run_id, **info})
+        _log_durations(before, self.progress.durations)
+        return Result(run_id, step.key, target, info, reused=False)
+
+    def summarise(self, result: Result) -> None:
+        """Give the active run, the parent of several steps, the metrics of the step that it was run for."""
+        mlflow.log_metrics(result.info.get("metrics", {}))
+        mlflow.set_tag(f"{TAG}result_run", result.run_id)
+
+    @contextmanager
+    def child(self, name: str) -> Iterator[None]:
+        """Open a run nested in the active one."""
+        with mlflow.start_run(run_name=name, nested=True), _explained():
+            _describe_code()
+            yield
+
+    def _finished(self, key: str) -> Run | None:
+        client = MlflowClient()
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs = client.search_runs(
+            experiments,
+            f"tags.`{TAG}key` = '{key}' and attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time ASC"],
+            max_results=1,
+        )
+        return runs[0] if runs else None
+
+
+@contextmanager
+def open_runs(name: str, *, reuse: bool, progress: Progress | None = None) -> Iterator[Runs]:
+    """Open the entry point's own run: the one that ``mlflow run`` made, or a new one.
+
+    A failure ends the run as FAILED with the reason in the tag ``workload_forecast.error``.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if not {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys():
+        mlflow.set_experiment(EXPERIMENT)
+    home = results_home(mlflow.get_tracking_uri(), os.environ, Path.cwd())
+    with ExitStack() as stack:
+        stack.enter_context(mlflow.start_run(run_name=name))
+        stack.enter_context(_explained())
+        if not _active().data.tags.get("mlflow.project.entryPoint"):
+            mlflow.set_tag("mlflow.runName", name)
+        _describe_code()
+        yield Runs(home, progress or Progress(), reuse, stack)
+
+
+def _active() -> Run:
+    run = mlflow.active_run()
+    if run is None:
+        raise RuntimeError("a step must be performed inside an MLflow run")
+    return run
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Keep the reason of a failure with the run."""
+    try:
+        yield
+    except Exception as problem:
+        mlflow.set_tag(f"{TAG}error", str(problem)[:5000])
+        raise
+
+
+def _describe_code() -> None:
+    commit, diff = git_state()
+    versions = {f"{TAG}version.{name}": number for name, number in library_versions().items()}
+    mlflow.set_tags({f"{TAG}version": __version__, f"{TAG}code": code_digest()[:16], **versions})
+    if commit:
+        mlflow.set_tags({"mlflow.source.git.commit": commit, f"{TAG}uncommitted": str(bool(diff)).lower()})
+    if diff:
+        mlflow.log_text(diff, "uncommitted.diff")
+
+
+def _log_parameters(parameters: Mapping[str, Any]) -> None:
+    """Log what the step uses; where ``mlflow run`` logged an empty parameter of that name, beside it."""
+    known = MlflowClient().get_run(_active().info.run_id).data.params
+    values = {name: "" if value is None else str(value) for name, value in parameters.items()}
+    fresh = {name: value for name, value in values.items() if name not in known}
+    effective = {f"effective_{name}": value for name, value in values.items() if known.get(name, value) != value}
+    mlflow.log_params({name: value for name, value in {**fresh, **effective}.items() if name not in known})
+
+
+def _answer_from(found: Run) -> None:
+    """Give the active run the metrics of the run that it is answered from, so that the two compare equal."""
+    mlflow.set_tag(f"{TAG}reused_run", found.info.run_id)
+    mlflow.log_metrics(found.data.metrics)
+
+
+def _log_durations(before: Mapping[str, float], after: Mapping[str, float]) -> None:
+    seconds = {name: after[name] - before.get(name, 0.0) for name in after if after[name] != before.get(name)}
+    mlflow.log_metrics(
+        {f"seconds/{name.replace(': ', '/').replace(' ', '_')}": value for name, value in seconds.items()}
+    )

@@ -1,0 +1,103 @@
+"""``train``: features → model, metrics, plots, registered version; performs the ETL first where none matches."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlflow
+
+from workload_forecast.config import Settings, TrainingParameters
+from workload_forecast.model.labels import Thresholds
+from workload_forecast.model.split import TimeSplit
+from workload_forecast.model.training import train
+from workload_forecast.registry.log_model import log_model
+from workload_forecast.registry.log_training import log_training
+from workload_forecast.schemas import FEATURES
+from workload_forecast.steps.etl import EtlOptions, perform_etl
+from workload_forecast.steps.generate import DataSource, data_source
+from workload_forecast.steps.lineage import log_table
+from workload_forecast.steps.runs import Result, Runs, Step, open_runs
+
+
+def run_train(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool) -> Result:
+    """Run the entry point: the run is the training's own, with the ETL nested in it."""
+    split_of(options.settings)
+    with open_runs("train", reuse=reuse) as runs:
+        source = data_source(runs, options.settings)
+        with runs.child("etl"):
+            etl = perform_etl(runs, options, source)
+        result = perform_train(runs, options.settings, parameters, etl, source)
+        tell(runs, result)
+        return result
+
+
+def perform_train(
+    runs: Runs, settings: Settings, parameters: TrainingParameters, etl: Result, source: DataSource
+) -> Result:
+    """Perform the step in the active run, or reuse a finished one.
+
+    Raises:
+        DataError: a period has no labelled rows.
+        ModelError: the training rows hold a single class.
+    """
+    logged = {
+        "duration": settings.duration,
+        **asdict(parameters),
+        "thresholds": settings.thresholds if settings.thresholds == "auto" else settings.thresholds.model_dump(),
+        "training_from": settings.training_from,
+        "test_from": settings.test_from,
+        "to": settings.to,
+    }
+    mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
+    log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
+    work = partial(_train, runs, settings, parameters, etl, source)
+    return runs.perform(Step("train", logged, {"etl": etl.key}, work))
+
+
+def split_of(settings: Settings) -> TimeSplit:
+    """Return the split that the settings ask for; an impossible one is an error before any work is done."""
+    return TimeSplit(settings.training_from, settings.test_from, settings.to)
+
+
+def _train(
+    runs: Runs, settings: Settings, parameters: TrainingParameters, etl: Result, source: DataSource, _folder: Path
+) -> dict[str, Any]:
+    engine = runs.engine("spark")
+    features = engine.read_table(FEATURES, etl.folder / FEATURES.name).to_native()
+    wanted = settings.thresholds
+    result = train(
+        features,
+        split_of(settings),
+        wanted if wanted == "auto" else Thresholds(wanted.low, wanted.high),
+        parameters.algorithm,
+        {name: value for name, value in asdict(parameters).items() if name != "algorithm"},
+        runs.progress.say,
+    )
+    with runs.progress.stage("train: log and register the model"):
+        log_training(result)
+        version = log_model(result, tags={"duration": settings.duration, "data": source.kind})
+    mlflow.set_tags({f"workload_forecast.engine.{name}": number for name, number in engine.versions().items()})
+    return {
+        "model": {**asdict(version), "uri": version.uri},
+        "thresholds": asdict(result.thresholds),
+        "best_baseline": result.best_baseline,
+        "metrics": dict(result.metrics),
+    }
+
+
+def tell(runs: Runs, result: Result) -> None:
+    """Say where the results are and how good the model is."""
+    model, metrics = result.info["model"], result.info["metrics"]
+    say = runs.progress.say
+    say(f"train: registered {model['name']} version {model['version']} ({model['uri']})")
+    say(
+        f"train: test macro-F1 {metrics['test_macro_f1']:.3f}, accuracy {metrics['test_accuracy']:.3f}; "
+        f"best naive forecast ({result.info['best_baseline']}) {metrics['best_baseline_test_macro_f1']:.3f}"
+    )
+    if metrics["test_macro_f1_gain"] <= 0:
+        say("train: THE MODEL IS NOT BETTER than the best naive forecast on the test period.")
+    say(f"results: {runs.home}")
+    say(f"runs:    {mlflow.get_tracking_uri()}   open them with: make ui")
