@@ -75,7 +75,8 @@ def test_defaults_are_those_of_the_requirements() -> None:
 def test_help_names_every_command_and_needs_nothing_heavy() -> None:
     code = (
         "import sys; from workload_forecast.cli import run; run(['--help']);"
-        "print([m for m in ('mlflow', 'pyspark', 'duckdb', 'pandas', 'matplotlib') if m in sys.modules], file=sys.stderr)"
+        "heavy = {'mlflow', 'pyspark', 'duckdb', 'pandas', 'matplotlib'};"
+        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
     assert all(name in done.stdout for name in ENTRY_POINTS)
@@ -91,7 +92,12 @@ def test_an_impossible_split_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    fields = {"dataFile": "x", "trainingFrom": "2020-01-01 00:00:00", "testFrom": "2020-01-02 00:00:00", "to": "2020-01-03 00:00:00"}
+    fields = {
+        "dataFile": "x",
+        "trainingFrom": "2020-01-01 00:00:00",
+        "testFrom": "2020-01-02 00:00:00",
+        "to": "2020-01-03 00:00:00",
+    }
     (tmp_path / "short.json").write_text(json.dumps(fields))
     assert run(["train", "--config", "short.json"]) == 2
     assert "training" in capsys.readouterr().err

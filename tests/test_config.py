@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from workload_forecast.config import ClassThresholds, Settings, load_settings, parse_thresholds
+from workload_forecast.config import Settings, Thresholds, load_settings, parse_thresholds
 from workload_forecast.errors import SettingsError
 
 CUSTOM = {
@@ -19,7 +19,7 @@ CUSTOM = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def write(tmp_path: Path) -> Any:
     def write_settings(**fields: Any) -> Path:
         path = tmp_path / "settings.json"
@@ -42,7 +42,7 @@ def test_the_packaged_profiles_are_those_of_the_requirements(
     settings = load_settings(duration)
     assert (settings.training_from, settings.test_from) == (first, test)
     assert settings.to == datetime(2016, 6, 30, 23, 59, 59)
-    assert settings.thresholds == ClassThresholds(low=thresholds[0], high=thresholds[1])
+    assert settings.thresholds == Thresholds(low=thresholds[0], high=thresholds[1])
     assert settings.storage_container == container
     assert settings.synthetic
 
@@ -56,7 +56,9 @@ def test_a_custom_file_stands_alone(write: Any, tmp_path: Path) -> None:
     assert settings.duration == "CUSTOM"
     assert settings.thresholds == "auto"
     assert settings.missing_hours == "unknown"
-    assert settings.data_file == str(tmp_path / "sessions" / "*.csv"), "relative to the settings file, not to the caller"
+    assert settings.data_file == str(tmp_path / "sessions" / "*.csv"), (
+        "relative to the settings file, not to the caller"
+    )
 
 
 def test_a_file_for_one_month_may_only_add_what_the_duration_leaves_open(write: Any) -> None:
@@ -109,7 +111,7 @@ def test_a_file_that_is_no_settings_file(tmp_path: Path, text: str, message: str
 
 
 def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="does not exist .looked from"):
+    with pytest.raises(SettingsError, match=r"does not exist \(looked from"):
         load_settings(None, tmp_path / "none.json")
 
 
@@ -120,7 +122,7 @@ def test_custom_needs_a_file() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load_settings().duration = "FULL"  # type: ignore[misc]
+        load_settings().duration = "FULL"
 
 
 @pytest.mark.parametrize("text", ["", "1", "1,2,3", "5,1", "a,b", "-1,2", "nan,1", "1,inf", "Auto"])
@@ -131,7 +133,7 @@ def test_wrong_thresholds(text: str) -> None:
 
 def test_right_thresholds() -> None:
     assert parse_thresholds("auto") == "auto"
-    assert parse_thresholds("100, 500.5") == ClassThresholds(low=100, high=500.5)
+    assert parse_thresholds("100, 500.5") == Thresholds(low=100, high=500.5)
 
 
 def test_every_field_has_a_camel_case_name() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,21 +19,27 @@ from workload_forecast.errors import SettingsError, WorkloadForecastError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class _Optional(click.ParamType):
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic only in the newest releases
+
+
+class _Optional(ParamType):
     """A click type for which an empty string means that the parameter was not given."""
 
-    def __init__(self, inner: click.ParamType) -> None:
+    def __init__(self, inner: ParamType) -> None:
         self.inner, self.name = inner, inner.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return None if value == "" else self.inner.convert(value, param, ctx)
 
 
-def _option(name: str, default: Any, kind: click.ParamType, text: str) -> Callable[[Command], Command]:
+def _option(name: str, default: Any, kind: ParamType, text: str) -> Callable[[Command], Command]:
     return click.option(f"--{name}", default=default, show_default=default not in (None, ""), type=kind, help=text)
 
 
-def _choice(*values: str) -> click.ParamType:
+def _choice(*values: str) -> ParamType:
     return click.Choice(values)
 
 
@@ -81,7 +87,9 @@ def cli() -> None:
 
 
 @cli.command()
-@_options("duration", "config", "preset", "servers", "sessions-per-5min", "layout", "dirt-rate", "seed", "output", "reuse")
+@_options(
+    "duration", "config", "preset", "servers", "sessions-per-5min", "layout", "dirt-rate", "seed", "output", "reuse"
+)
 def generate(duration: str | None, config: str, reuse: bool, output: str, **fleet: Any) -> None:
     """Write synthetic sessions in the published folder pattern."""
     settings = _settings(duration, config)

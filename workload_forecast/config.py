@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -39,19 +40,27 @@ _REQUIRED_FOR_CUSTOM = ("data_file", "training_from", "test_from", "to")
 _SECRET_WORDS = ("key", "secret", "password", "token", "sas", "connectionstring")
 
 
-class ClassThresholds(BaseModel):
-    """Low ≤ ``low`` < medium ≤ ``high`` < high, in units of the total load of a five-minute slot."""
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the load classes meet: low ≤ ``low`` < medium ≤ ``high`` < high.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The unit is that of the source's total load, summed over a five-minute slot (requirements: *durations*).
+
+    Raises:
+        SettingsError: not ``0 <= low < high``, or not finite.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     low: float
     high: float
 
-    @model_validator(mode="after")
-    def _ascending(self) -> ClassThresholds:
+    def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and 0 <= self.low < self.high):
-            raise ValueError("needs finite numbers with 0 <= low < high")
-        return self
+            raise SettingsError(
+                f"thresholds low={self.low}, high={self.high} do not make three load classes: "
+                "give two numbers with 0 <= low < high, or 'auto'."
+            )
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Settings(BaseModel):
     training_from: datetime
     test_from: datetime
     to: datetime
-    thresholds: ClassThresholds | Literal["auto"] = "auto"
+    thresholds: Thresholds | Literal["auto"] = "auto"
     missing_hours: Literal["unknown", "zero"] = "unknown"
     debug_servers: tuple[str, ...] = ()
 
@@ -135,7 +144,7 @@ def load_settings(duration: str | None = None, config: str | Path | None = None)
     return _validate(_complete(given, path), path)
 
 
-def parse_thresholds(text: str) -> ClassThresholds | Literal["auto"]:
+def parse_thresholds(text: str) -> Thresholds | Literal["auto"]:
     """Return the thresholds that the parameter ``thresholds`` names: ``auto``, or ``LOW,HIGH``.
 
     Raises:
@@ -145,8 +154,8 @@ def parse_thresholds(text: str) -> ClassThresholds | Literal["auto"]:
         return "auto"
     try:
         low, high = (float(part) for part in text.split(","))
-        return ClassThresholds(low=low, high=high)
-    except ValueError:
+        return Thresholds(low, high)
+    except (ValueError, SettingsError):
         raise SettingsError(
             f"thresholds '{text}' must be auto or two numbers LOW,HIGH with 0 <= LOW < HIGH, like 100,500."
         ) from None
@@ -171,18 +180,20 @@ def _complete(given: dict[str, Any], path: Path) -> dict[str, Any]:
                 )
         given = {**profile, **given}
     if given.get("dataFile") and "://" not in given["dataFile"]:
-        given["dataFile"] = str((path.absolute().parent / Path(given["dataFile"]).expanduser()))
+        given["dataFile"] = str(path.absolute().parent / Path(given["dataFile"]).expanduser())
     return given
 
 
 def _validate(given: dict[str, Any], path: Path) -> Settings:
     try:
         return Settings.model_validate(given)
+    except SettingsError as problem:
+        raise SettingsError(f"{path}: {problem}") from None
     except ValidationError as problem:
         lines = []
         for error in problem.errors(include_url=False, include_input=False):
-            # a union's members show up as "literal[…]" and "function-after[…]": plumbing, not part of the file
-            where = ".".join(str(part) for part in error["loc"] if "[" not in str(part))
+            # the members of a union show up as "Thresholds" and "literal[…]": plumbing, not part of the file
+            where = ".".join(str(part) for part in error["loc"] if not re.match(r"Thresholds|literal\[", str(part)))
             message = "is not a known field" if error["type"] == "extra_forbidden" else error["msg"]
             lines.append(f"{where}: {message}" if where else message)
         allowed = ", ".join(to_camel(name) for name in Settings.model_fields)

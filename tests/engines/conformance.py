@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -125,9 +124,28 @@ def records(frame: Frame) -> list[dict[str, Any]]:
 
 #: Bytes that look like parts of session files more often than random ones do.
 _PIECES = st.sampled_from(
-    [b"\n", b"\r", b"\r\n", b",", b"\x00", b"\xff", b"\xc3", b"\xc3\xa9", b'"', b"\\", b"'", b" ", b"\t", b"\xef\xbb\xbf"]
-    + [line(SIXTEEN).encode(), line(SIXTEEN, total_load="-1").encode(), b"\n" + line(SIXTEEN).encode() + b"\n"]
-    + [b"2016-06-01 00:00:00", "\U0010ffff".encode(), b"\x01"]
+    [
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b",",
+        b"\x00",
+        b"\xff",
+        b"\xc3",
+        b"\xc3\xa9",
+        b'"',
+        b"\\",
+        b"'",
+        b" ",
+        b"\t",
+        b"\xef\xbb\xbf",
+        b"\x01",
+        b"2016-06-01 00:00:00",
+        "\U0010ffff".encode(),
+        line(SIXTEEN).encode(),
+        line(SIXTEEN, total_load="-1").encode(),
+        b"\n" + line(SIXTEEN).encode() + b"\n",
+    ]
 )
 DIRTY_BYTES = st.lists(_PIECES | st.binary(max_size=12), max_size=25).map(b"".join)
 
@@ -181,9 +199,9 @@ def assert_equal_tables(found: list[oracle.Row], expected: list[oracle.Row]) -> 
 class EngineConformance:
     """Subclass it as ``Test…`` with a fixture ``engine``."""
 
-    @pytest.fixture()
-    def one_file(self, tmp_path: Path) -> Iterator[Path]:
-        yield tmp_path / "request.csv"
+    @pytest.fixture
+    def one_file(self, tmp_path: Path) -> Path:
+        return tmp_path / "request.csv"
 
     @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
     def test_every_rule(self, engine: Engine, layout: Layout, one_file: Path) -> None:
@@ -233,7 +251,10 @@ class EngineConformance:
 
         frame, _ = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
 
-        assert [(row["hour"].hour, row["slot"], row["sessions"], row["total_load"]) for row in records(five_minute_load(frame))] == [
+        assert [
+            (row["hour"].hour, row["slot"], row["sessions"], row["total_load"])
+            for row in records(five_minute_load(frame))
+        ] == [
             (10, 0, 2, 21.0),
             (10, 1, 1, 10.5),
             (10, 11, 1, 10.5),
@@ -259,7 +280,9 @@ class EngineConformance:
         one_file.write_text("bad\n" * 3 + line(SIXTEEN))
         frame, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
         assert counts["rows_quarantined"] == 3
-        assert records(quarantine(frame)) == [{"file": str(one_file), "reason": "field_count", "line": "bad", "rows": 3}]
+        assert records(quarantine(frame)) == [
+            {"file": str(one_file), "reason": "field_count", "line": "bad", "rows": 3}
+        ]
 
     def test_other_servers_are_filtered_but_still_checked(self, engine: Engine, one_file: Path) -> None:
         rows = [line(SIXTEEN), line(SIXTEEN, server_ip="10.0.0.2"), line(SIXTEEN, server_ip="10.0.0.2", total_load="x")]
@@ -283,11 +306,21 @@ class EngineConformance:
 
     def test_tables_come_back_as_they_were_written(self, engine: Engine, tmp_path: Path) -> None:
         hours = [FIRST + timedelta(hours=number) for number in (5, 3, 4)]
-        rows: dict[str, list[Any]] = {"server": ["b", "a", "b"], "hour": hours, "peak_slot": [1, 2, 3], "sessions": [4, 5, 6]}
+        rows: dict[str, list[Any]] = {
+            "server": ["b", "a", "b"],
+            "hour": hours,
+            "peak_slot": [1, 2, 3],
+            "sessions": [4, 5, 6],
+        }
         rows |= {name: [1.5, None, 2.0**-40] for name in MEASURES}
         table = pa.table(rows).cast(
             pa.schema(
-                [("server", pa.string()), ("hour", pa.timestamp("us")), ("peak_slot", pa.int64()), ("sessions", pa.int64())]
+                [
+                    ("server", pa.string()),
+                    ("hour", pa.timestamp("us")),
+                    ("peak_slot", pa.int64()),
+                    ("sessions", pa.int64()),
+                ]
                 + [(name, pa.float64()) for name in MEASURES]
             )
         )
@@ -308,12 +341,12 @@ class EngineConformance:
         assert records(back) == sorted(table.to_pylist(), key=lambda row: [str(value) for value in row.values()])
 
     def test_reading_what_is_not_there_says_so(self, engine: Engine, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="no table 'hourly_load' in .*run the step"):
+        with pytest.raises(DataError, match=r"no table 'hourly_load' in .*run the step"):
             engine.read_table(HOURLY_LOAD, tmp_path / "nothing")
 
     def test_a_missing_column_is_named(self, engine: Engine) -> None:
         frame = engine.from_arrow(pa.table({"server": ["a"]}))
-        with pytest.raises(SchemaError, match="'hourly_load' lacks the column.* hour, .*found: server"):
+        with pytest.raises(SchemaError, match=r"'hourly_load' lacks the column.* hour, .*found: server"):
             HOURLY_LOAD.select(frame)
 
     def test_versions_are_named(self, engine: Engine) -> None:

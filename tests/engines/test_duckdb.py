@@ -27,7 +27,7 @@ from workload_forecast.sessions.reduction import quarantine
 
 
 class TestDuckDB(EngineConformance):
-    @pytest.fixture()
+    @pytest.fixture
     def engine(self) -> Iterator[Engine]:
         with open_engine("duckdb") as engine:
             yield engine

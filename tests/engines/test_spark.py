@@ -22,7 +22,7 @@ pytestmark = pytest.mark.spark
 
 
 class TestSpark(EngineConformance):
-    @pytest.fixture()
+    @pytest.fixture
     def engine(self, spark: SparkSession) -> Engine:
         return SparkEngine(spark)
 

@@ -54,7 +54,7 @@ class Project:
         return generate(wanted, self.folder / "sessions")
 
 
-@pytest.fixture()
+@pytest.fixture
 def project(
     tmp_path: Path, tracking_uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Project:

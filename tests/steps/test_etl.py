@@ -26,7 +26,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def prepared(project: Project) -> Project:
     project.sessions(FIRST, LAST, dirt_rate=0.02)
     project.settings(**SETTINGS)
@@ -39,7 +39,7 @@ def etl(project: Project, *arguments: str) -> int:
 
 def table(project: Project, name: str) -> list[oracle.Row]:
     (found,) = project.folder.glob(f"outputs/etl/*/{name}")
-    rows: list[oracle.Row] = pq.read_table(found).to_pylist()  # type: ignore[no-untyped-call]
+    rows: list[oracle.Row] = pq.read_table(found).to_pylist()
     return rows
 
 
@@ -68,6 +68,7 @@ def test_tables_are_those_of_the_oracle_and_the_accounts_those_of_the_generator(
     for row in table(prepared, "quarantine"):
         stored[row["reason"]] += row["rows"]
     assert dict(stored) == {kind: n for kind, n in manifest.dirt.items() if n and kind != "imputed"}
+    assert run.inputs is not None
     assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["sessions", "features"]
     assert run.info.status == "FINISHED"
 
@@ -100,8 +101,7 @@ def test_the_same_work_is_done_once(prepared: Project) -> None:
     first, second = prepared.runs(step="etl")
     assert second.data.tags["workload_forecast.reused_run"] == first.info.run_id
     assert "workload_forecast.reused_run" not in first.data.tags
-    shared = {name: value for name, value in first.data.metrics.items()}
-    assert second.data.metrics == shared
+    assert second.data.metrics == first.data.metrics
     assert f"reused run {first.info.run_id}" in prepared.say()
 
 
@@ -168,7 +168,10 @@ def test_filter_ip_keeps_the_configured_servers(prepared: Project) -> None:
     server = table_servers(prepared)[0]
     prepared.settings(**SETTINGS, debugServers=[server])
     assert etl(prepared, "--debug", "FILTER_IP", "--reuse", "false") == 0
-    kept = [{row["server"] for row in pq.read_table(path).to_pylist()} for path in prepared.folder.glob("outputs/etl/*/hourly_load")]  # type: ignore[no-untyped-call]
+    kept = [
+        {row["server"] for row in pq.read_table(path).to_pylist()}
+        for path in prepared.folder.glob("outputs/etl/*/hourly_load")
+    ]
     assert {server} in kept
 
 
@@ -181,7 +184,10 @@ def table_servers(project: Project) -> list[str]:
     ("change", "message"),
     [
         ({"dataFile": "nowhere/*.csv"}, "no file matches dataFile"),
-        ({"trainingFrom": "2019-01-01 00:00:00", "testFrom": "2019-02-01 00:00:00", "to": "2019-03-01 00:00:00"}, "no usable row"),
+        (
+            {"trainingFrom": "2019-01-01 00:00:00", "testFrom": "2019-02-01 00:00:00", "to": "2019-03-01 00:00:00"},
+            "no usable row",
+        ),
     ],
 )
 def test_unusable_input_is_one_clear_line_and_a_failed_run(
@@ -198,8 +204,6 @@ def test_unusable_input_is_one_clear_line_and_a_failed_run(
 
 
 def test_without_data_the_synthetic_sample_stands_in_loudly(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-
-
 
     small = {**PRESETS, "small": GeneratorSettings(FIRST.date(), LAST.date(), servers=2, sessions_per_server_hour=2)}
     monkeypatch.setattr(generate_step, "PRESETS", small)

@@ -64,9 +64,14 @@ def test_a_result_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         write_info(draft, {"rows": 1})
         assert not target.exists()
     assert read_info(target) == {"rows": 1}
-    with pytest.raises(RuntimeError, match="crash"), publish(target) as draft:
-        (draft / "table").write_text("2")
-        raise RuntimeError("crash")
+
+    def crash() -> None:
+        with publish(target) as draft:
+            (draft / "table").write_text("2")
+            raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        crash()
     assert (target / "table").read_text() == "1"
     with publish(target) as draft:
         (draft / "other").write_text("3")
@@ -88,11 +93,13 @@ def test_drafts_of_the_dead_are_removed_and_those_of_the_living_kept(tmp_path: P
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(EnvironmentProblem, match="cannot be written to .*file"), publish(tmp_path / "file" / "result"):
+    with pytest.raises(EnvironmentProblem, match=r"cannot be written to .*file"), publish(tmp_path / "file" / "result"):
         pass
 
 
-@given(data=st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\r\n", b"\x00"])).map(b"".join), chunk=st.integers(1, 5))
+@given(
+    data=st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\r\n", b"\x00"])).map(b"".join), chunk=st.integers(1, 5)
+)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_lines_are_counted_across_chunks(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, data: bytes, chunk: int
@@ -113,16 +120,16 @@ def test_a_broken_gz_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "environment", "folder", "expected"),
     [
-        ("sqlite:////srv/runs/mlflow.db", {}, "/tmp/clone", "/srv/runs/outputs"),  # noqa: S108
+        ("sqlite:////srv/runs/mlflow.db", {}, "/tmp/clone", "/srv/runs/outputs"),
         ("sqlite:///mlflow.db", {}, "/work", "/work/outputs"),
         ("sqlite:////srv/a%20b/mlflow.db", {}, "/work", "/srv/a b/outputs"),
         ("http://tracking:5000", {}, "/work", "/work/outputs"),
-        ("http://tracking:5000", {"XDG_DATA_HOME": "/home/me/data"}, "/tmp/clone/x", "/home/me/data/workload_forecast"),  # noqa: S108
+        ("http://tracking:5000", {"XDG_DATA_HOME": "/home/me/data"}, "/tmp/clone/x", "/home/me/data/workload_forecast"),
         ("sqlite:////srv/mlflow.db", {"WORKLOAD_FORECAST_HOME": "/big/disk"}, "/work", "/big/disk"),
     ],
 )
 def test_results_live_beside_the_tracking_database(
     uri: str, environment: dict[str, str], folder: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.gettempdir", lambda: "/tmp")  # noqa: S108
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "/tmp")
     assert results_home(uri, environment, Path(folder)) == Path(expected)

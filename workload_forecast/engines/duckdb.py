@@ -16,10 +16,10 @@ import narwhals as nw
 import pyarrow as pa
 
 from workload_forecast.engines.contract import LONGEST_LINE_BYTES, Reduced, Reduction, SessionFile
-from workload_forecast.storage.lines import count_lines, open_binary
 from workload_forecast.errors import DataError, EnvironmentProblem
 from workload_forecast.schemas import MEASURES, RAW_SESSIONS, Frame, Table
 from workload_forecast.sessions.layouts import Layout
+from workload_forecast.storage.lines import count_lines, open_binary
 
 #: A line of input is read as one column: the separator is the last code point, which is no character. The one before
 #: stands for null, so that an empty text is not taken for one.
@@ -116,7 +116,7 @@ _RAW_ARROW = pa.schema(
 
 
 def _line_at(stream: BinaryIO, position: int) -> str:
-    """Return the first line that is not empty from ``position`` on; bytes that are not UTF-8 are written as ``\\xhh``.
+    r"""Return the first non-empty line from ``position`` on; bytes that are not UTF-8 are written as ``\xhh``.
 
     After an end of line of two bytes, DuckDB's position is that of the second one.
     """

@@ -40,9 +40,7 @@ _NON_FINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "nan
 SESSION_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     # this rule would drop the counter of rows together with an input that turns out to be empty
-    "spark.sql.adaptive.optimizer.excludedRules": (
-        "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
-    ),
+    "spark.sql.adaptive.optimizer.excludedRules": ("org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"),
 }
 
 
@@ -88,7 +86,9 @@ class SparkEngine:
     def write_table(self, frame: Frame, table: Table, path: Path) -> int:
         """Write Parquet files sorted by the table's key within each file."""
         rows = _native(table.select(frame))
-        writer = (rows.repartition(*table.partition_by) if table.partition_by else rows).sortWithinPartitions(*table.key)
+        writer = (rows.repartition(*table.partition_by) if table.partition_by else rows).sortWithinPartitions(
+            *table.key
+        )
         writer.write.partitionBy(*table.partition_by).parquet(f"file://{path}")
         return self.session.read.parquet(_location(path)).count()
 
@@ -180,7 +180,7 @@ def _first_line(problem: Exception) -> str:
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
 #: Settings that a laptop wants; a cluster's own (spark-submit, spark-defaults) come first.
-LOCAL_SETTINGS = {
+LOCAL_SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.memory": "4g",
@@ -204,7 +204,7 @@ def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
     if not submitted and running is None:
         ensure_java()
         builder = builder.master("local[*]").config(map=LOCAL_SETTINGS)
-    session = builder.config(map={name: str(value) for name, value in options.items()}).getOrCreate()
+    session = builder.config(map=dict(options)).getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     try:
         yield SparkEngine(session)

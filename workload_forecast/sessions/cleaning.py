@@ -72,10 +72,7 @@ def impute_secondary(raw: Frame) -> Frame:
     Broken is: missing, not a number, negative, infinite or beyond :data:`LARGEST_NUMBER`.
     """
     broken = {
-        name: nw.col(name).is_null()
-        | nw.col(name).is_nan()
-        | (nw.col(name) < 0)
-        | (nw.col(name) >= LARGEST_NUMBER)
+        name: nw.col(name).is_null() | nw.col(name).is_nan() | (nw.col(name) < 0) | (nw.col(name) >= LARGEST_NUMBER)
         for name in SECONDARY_MEASURES
     }
     counts = [nw.when(condition).then(nw.lit(1)).otherwise(nw.lit(0)) for condition in broken.values()]

@@ -18,7 +18,7 @@ def layout_of(lines: Iterable[str], declared: str) -> Layout:
 
 
 def busiest_servers(lines: Iterable[str], layout: Layout, number: int = 2) -> tuple[str, ...]:
-    """Return the servers with the most lines, ties in alphabetical order; lines that cannot be split are passed over."""
+    """Return the servers with the most lines, ties in alphabetical order; lines that cannot be split do not count."""
     width, position = len(layout.columns), layout.position("server_ip")
     rows = (line.split(",") for line in lines)
     counts = Counter(fields[position].strip() for fields in rows if len(fields) == width and fields[position].strip())

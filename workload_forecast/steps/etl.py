@@ -106,7 +106,9 @@ def _inspect(options: EtlOptions, paths: list[Path]) -> tuple[list[SessionFile],
         return files, ()
     servers = options.settings.debug_servers or busiest_servers(first_lines(paths[0], _SAMPLE_LINES), files[0].layout)
     if not servers:
-        raise DataError(f"debug=FILTER_IP found no server in the first lines of {paths[0]}: name debugServers in the config.")
+        raise DataError(
+            f"debug=FILTER_IP found no server in the first lines of {paths[0]}: name debugServers in the config."
+        )
     return files, tuple(servers)
 
 
@@ -120,10 +122,12 @@ def _write(runs: Runs, engine: Engine, frame: Frame, table: Table, folder: Path)
 def _require_rows(counts: dict[str, int], settings: Settings) -> None:
     if counts["rows_used"]:
         return
-    found = ", ".join(f"{name[5:]} {number:,}" for name, number in counts.items() if number and name.startswith("rows_"))
+    found = ", ".join(
+        f"{name[5:]} {number:,}" for name, number in counts.items() if number and name.startswith("rows_")
+    )
     raise DataError(
-        f"no usable row in {settings.data_file} between {settings.training_from} and {settings.to} ({found or 'empty'}). "
-        "Check dataFile, layout and the dates of the config."
+        f"no usable row in {settings.data_file} between {settings.training_from} and {settings.to} "
+        f"({found or 'empty'}). Check dataFile, layout and the dates of the config."
     )
 
 
@@ -138,5 +142,6 @@ def _tell(runs: Runs, counts: dict[str, int], facts: dict[str, Any]) -> None:
     runs.progress.say(
         f"etl: {counts['rows_read']:,} rows read = {counts['rows_used']:,} used + "
         f"{counts['rows_quarantined']:,} quarantined + {counts['rows_outside_window']:,} outside the window + "
-        f"{counts['rows_filtered']:,} filtered; {facts['servers']:,} servers, {facts['first_hour']} to {facts['last_hour']}"
+        f"{counts['rows_filtered']:,} filtered; {facts['servers']:,} servers, "
+        f"{facts['first_hour']} to {facts['last_hour']}"
     )

@@ -17,16 +17,25 @@ from workload_forecast.schemas import DOUBLE, INTEGER, TEXT, TIMESTAMP, Table
 _TYPES = {TEXT: DataType.string, INTEGER: DataType.long, DOUBLE: DataType.double, TIMESTAMP: DataType.datetime}
 
 
+class _Described(MetaDataset):
+    """A dataset known by source, digest and schema; MLflow's own class lacks a property that its base declares."""
+
+    @property
+    def profile(self) -> None:
+        """Nothing is computed from the data for the record."""
+        return None
+
+
 def log_input_files(pattern: str, files: Sequence[Path], digest: str) -> None:
     """Record the session files of the active run."""
-    dataset = MetaDataset(_source(pattern), name="sessions", digest=digest[:32])
+    dataset = _Described(_source(pattern), name="sessions", digest=digest[:32])
     mlflow.log_input(dataset, context="input", tags={"files": str(len(files))})
 
 
 def log_table(folder: Path, table: Table, context: str, digest: str | None = None) -> None:
     """Record a stored table with its schema; ``context`` is ``output``, ``training`` or another word of the run's."""
     schema = Schema([ColSpec(_TYPES[dtype], name) for name, dtype in table.columns.items()])
-    dataset = MetaDataset(_source(str(folder)), name=table.name, digest=digest, schema=schema)
+    dataset = _Described(_source(str(folder)), name=table.name, digest=digest, schema=schema)
     mlflow.log_input(dataset, context=context)
 
 

@@ -38,7 +38,9 @@ def library_versions() -> dict[str, str]:
 def git_state() -> tuple[str | None, str]:
     """Return the commit that the code comes from, or None outside a checkout, and the uncommitted diff."""
     commit = _git("rev-parse", "HEAD")
-    return (commit.strip() if commit else None), (_git("diff", "HEAD", "--", str(PACKAGE.parent)) or "") if commit else ""
+    return (commit.strip() if commit else None), (
+        _git("diff", "HEAD", "--", str(PACKAGE.parent)) or ""
+    ) if commit else ""
 
 
 def _git(*arguments: str) -> str | None:

@@ -19,7 +19,7 @@ from mlflow.entities import Run
 from workload_forecast import __version__
 from workload_forecast.engines import open_engine, resolve
 from workload_forecast.engines.contract import Engine
-from workload_forecast.steps.progress import Progress
+from workload_forecast.progress import Progress
 from workload_forecast.steps.provenance import code_digest, git_state, library_versions
 from workload_forecast.storage.home import results_home
 from workload_forecast.storage.local import publish, read_info, write_info

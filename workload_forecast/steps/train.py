@@ -10,7 +10,6 @@ from typing import Any
 import mlflow
 
 from workload_forecast.config import Settings, TrainingParameters
-from workload_forecast.model.labels import Thresholds
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import train
 from workload_forecast.registry.log_model import log_model
@@ -46,7 +45,7 @@ def perform_train(
     logged = {
         "duration": settings.duration,
         **asdict(parameters),
-        "thresholds": settings.thresholds if settings.thresholds == "auto" else settings.thresholds.model_dump(),
+        "thresholds": settings.thresholds if settings.thresholds == "auto" else asdict(settings.thresholds),
         "training_from": settings.training_from,
         "test_from": settings.test_from,
         "to": settings.to,
@@ -67,14 +66,13 @@ def _train(
 ) -> dict[str, Any]:
     engine = runs.engine("spark")
     features = engine.read_table(FEATURES, etl.folder / FEATURES.name).to_native()
-    wanted = settings.thresholds
     result = train(
         features,
         split_of(settings),
-        wanted if wanted == "auto" else Thresholds(wanted.low, wanted.high),
+        settings.thresholds,
         parameters.algorithm,
         {name: value for name, value in asdict(parameters).items() if name != "algorithm"},
-        runs.progress.say,
+        runs.progress,
     )
     with runs.progress.stage("train: log and register the model"):
         log_training(result)

@@ -1,0 +1,1 @@
+"""Where things live: finding, telling apart and publishing files."""

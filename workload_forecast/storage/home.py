@@ -1,8 +1,7 @@
-"""Where results live: ``outputs`` beside the local tracking database, unless ``WORKLOAD_FORECAST_HOME`` says otherwise."""
+"""Where results live: ``outputs`` beside the local tracking database, or ``WORKLOAD_FORECAST_HOME``."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,5 @@ def results_home(tracking_uri: str, environment: Mapping[str, str], folder: Path
         # sqlite:///relative.db and sqlite:////absolute.db: one slash belongs to the URI
         return (folder / unquote(parts.path[1:])).absolute().parent / "outputs"
     if Path(tempfile.gettempdir()).resolve() in folder.resolve().parents:
-        data = environment.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-        return Path(data) / "workload_forecast"
+        return Path(environment.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "workload_forecast"
     return folder.absolute() / "outputs"

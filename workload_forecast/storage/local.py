@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workload_forecast.storage.lines import open_binary
 from workload_forecast.errors import DataError, EnvironmentProblem
+from workload_forecast.storage.lines import open_binary
 
 #: Written last into a result's folder; a folder without it is not a result.
 INFO_FILE = "info.json"
@@ -30,17 +30,21 @@ def find_files(pattern: str) -> list[Path]:
     Raises:
         DataError: no file matches.
     """
-    files = sorted(Path(name).absolute() for name in glob.glob(pattern, recursive=True) if os.path.isfile(name))
+    # not Path.glob, which takes no absolute pattern
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207
+    files = sorted(Path(name).absolute() for name in names if Path(name).is_file())
     if not files:
-        raise DataError(f"no file matches dataFile '{pattern}' (looked from {Path.cwd()}): correct it or put data there.")
+        raise DataError(
+            f"no file matches dataFile '{pattern}' (looked from {Path.cwd()}): correct it or put data there."
+        )
     return files
 
 
 def digest_of(files: Sequence[Path]) -> str:
     """Return a digest that changes whenever a file is added, removed, replaced, edited or touched.
 
-    It is made of paths, sizes and the file system's own time stamps, among them the change time that no program
-    can set back, because reading a terabyte to find out that it is the same one would take longer than an answer is worth.
+    It is made of paths, sizes and the file system's own time stamps, among them the change time that no program can
+    set back: reading a terabyte to find out that it is the same one would cost more than the answer is worth.
     """
     digest = hashlib.sha256()
     for path in files:

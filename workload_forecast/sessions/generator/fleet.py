@@ -12,13 +12,13 @@ begins, and memory depends on the fleet and the window asked for only.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from statistics import NormalDist
 
-import holidays
 import numpy as np
 from numpy.typing import NDArray
+from pandas.tseries.holiday import USFederalHolidayCalendar
 
 from workload_forecast.sessions.generator.streams import Stream, stream
 from workload_forecast.sessions.generator.traits import Floats, draw_traits
@@ -148,7 +148,8 @@ class Fleet:
 
 @lru_cache(maxsize=200)
 def _federal_holidays(year: int) -> frozenset[date]:
-    return frozenset(holidays.country_holidays("US", years=year))
+    days = USFederalHolidayCalendar().holidays(datetime(year, 1, 1), datetime(year, 12, 31))
+    return frozenset(day.date() for day in days)
 
 
 def _faded(draws: Floats, phi: float, memory: int) -> Floats:

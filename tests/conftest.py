@@ -1,0 +1,48 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.frames import BACKENDS, Backend
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """The suite's only Spark session: two cores of this machine, UTC. Mark what uses it ``spark``."""
+    from pyspark.sql import SparkSession
+
+    settings: dict[str, bool | float | int | str | None] = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.default.parallelism": "2",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+    }
+    builder = SparkSession.builder.master("local[2]").appName("tests")
+    session = builder.config(map=settings).getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(
+    scope="session", params=[pytest.param(n, marks=pytest.mark.spark) if n == "spark" else n for n in BACKENDS]
+)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Every backend that the project's frames run on, one after the other."""
+    return Backend(request.param, request.getfixturevalue("spark") if request.param == "spark" else None)
+
+
+@pytest.fixture(scope="session", params=[n for n in BACKENDS if n != "spark"])
+def light_backend(request: pytest.FixtureRequest) -> Backend:
+    """The backends that are fast enough for many small cases."""
+    return Backend(request.param)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from pyspark.ml import PipelineModel
+from pyspark.sql import functions as F
+
+from workload_forecast.config import Thresholds
+from workload_forecast.errors import ModelError, SettingsError
+from workload_forecast.model.labels import label_column
+from workload_forecast.model.pipeline import ALGORITHMS, HISTORY_FEATURES, make_pipeline, resolve_parameters
+from workload_forecast.schemas import CLASSES, FEATURE_NAMES
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from workload_forecast.model.training import TrainingResult
+
+
+def test_defaults_are_those_of_the_requirements_and_are_overlaid() -> None:
+    resolved = resolve_parameters("random_forest", {"num_trees": 7})
+    assert (resolved["num_trees"], resolved["max_depth"], resolved["seed"]) == (7, 8, 42)
+    assert resolve_parameters("random_forest")["num_trees"] == 100
+
+
+def test_unknown_algorithm_and_parameter_are_named_with_the_known_ones() -> None:
+    with pytest.raises(ModelError, match="algorithm 'magic' is unknown; choose one of random_forest"):
+        resolve_parameters("magic")
+    with pytest.raises(SettingsError, match="has no parameter num_tree; it has num_trees, max_depth"):
+        resolve_parameters("random_forest", {"num_tree": 3})
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("spark")
+def test_a_parameter_that_is_no_number_is_explained() -> None:
+    with pytest.raises(ModelError, match="rejects its parameters"):
+        make_pipeline("random_forest", {"num_trees": "many"})
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_gives_three_probabilities_even_where_a_class_is_absent(
+    features: DataFrame, algorithm: str
+) -> None:
+    two_classes = features.filter("total_load is not null").select("*", label_column(Thresholds(200, 1e9)))
+    small = {"max_depth": 2} | ({"num_trees": 2} if algorithm == "random_forest" else {})
+    model = make_pipeline(algorithm, small).fit(two_classes)
+    row = model.transform(features.limit(1)).first()
+    assert row is not None
+    assert len(row["probability"]) == len(CLASSES)
+    assert row["probability"][2] == 0
+    assert row["prediction"] in CLASSES[:2]
+
+
+@pytest.mark.spark
+def test_nothing_but_the_classifier_is_fitted(result: TrainingResult) -> None:
+    names = [type(stage).__name__ for stage in result.model.stages]
+    assert names == ["SQLTransformer", "VectorAssembler", "RandomForestClassificationModel", "IndexToString"]
+
+
+@pytest.mark.spark
+def test_null_and_nan_are_the_same_unknown(result: TrainingResult, features: DataFrame) -> None:
+    row = features.orderBy(F.desc("hour"), "server").limit(1)
+    nulls = row.select(
+        *[F.lit(None).cast("double").alias(n) if n in HISTORY_FEATURES else F.col(n) for n in FEATURE_NAMES]
+    )
+    nans = row.select(*[F.lit(math.nan).alias(n) if n in HISTORY_FEATURES else F.col(n) for n in FEATURE_NAMES])
+    minus = row.select(*[F.lit(-1.0).alias(n) if n in HISTORY_FEATURES else F.col(n) for n in FEATURE_NAMES])
+    found = [result.model.transform(frame).first() for frame in (nulls, nans, minus)]
+    assert all(row is not None and row["prediction"] in CLASSES for row in found)
+    assert len({tuple(row["probability"]) for row in found if row is not None}) == 1
+
+
+@pytest.mark.spark
+def test_a_saved_model_is_plain_spark_and_predicts_the_same(
+    result: TrainingResult, features: DataFrame, tmp_path: Path
+) -> None:
+    result.model.write().overwrite().save(str(tmp_path / "model"))
+    stored = "".join(path.read_text() for path in tmp_path.rglob("part-*.txt"))
+    assert "workload_forecast" not in stored
+    loaded = PipelineModel.load(str(tmp_path / "model"))
+    rows = features.orderBy("server", "hour").limit(300)
+    found, expected = [
+        pd.DataFrame([tuple(row) for row in m.transform(rows).select("class_index", "prediction").collect()])
+        for m in (loaded, result.model)
+    ]
+    pd.testing.assert_frame_equal(found, expected)
+    assert (found[1] == found[0].map(dict(enumerate(CLASSES)))).all()

@@ -1,0 +1,1 @@
+"""Hourly load → features: the complete grid, calendar, lags and trailing statistics, and their composition."""

@@ -1,0 +1,1 @@
+"""Labels, split, unfitted pipeline, baselines, evaluation, figures; :func:`~.training.train` composes them."""

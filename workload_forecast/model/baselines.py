@@ -1,0 +1,42 @@
+"""Naive forecasts that a model has to beat: what one would say without any model, at the same horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from workload_forecast.config import Thresholds
+from workload_forecast.model.labels import class_of
+
+MAJORITY = "majority"
+
+#: Each baseline's feature, a load that was known a horizon ahead; it is cut into classes by the same thresholds.
+#: At a horizon of 48 hours the load 48 hours ago is also the last known one of the same hour of the day.
+HISTORY_BASELINES: Mapping[str, str] = {
+    "class_48h_ago": "total_load_lag_48h",
+    "class_week_ago": "total_load_lag_168h",
+    "same_hour_mean_7d": "total_load_same_hour_mean_7d",
+}
+
+BASELINES = (MAJORITY, *HISTORY_BASELINES)
+
+
+def majority_class(counts: Mapping[float, int]) -> float:
+    """The most frequent label of the training rows; of several, the lowest."""
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def baseline_columns(thresholds: Thresholds, majority: float) -> list[Column]:
+    """One label column for each of :data:`BASELINES`, named after it.
+
+    Where the history that a baseline needs is unknown it answers with the majority class, so that every
+    baseline, and the model, is scored on exactly the same rows.
+    """
+    default = F.lit(float(majority))
+    from_history = [
+        F.coalesce(class_of(F.col(feature), thresholds), default).alias(name)
+        for name, feature in HISTORY_BASELINES.items()
+    ]
+    return [default.alias(MAJORITY), *from_history]

@@ -1,0 +1,126 @@
+"""The trained pipeline into MLflow: a model with signature, example and requirements, and a registered version."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import mlflow
+import mlflow.spark
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from pyspark.sql import SparkSession
+
+from workload_forecast.errors import ModelError
+from workload_forecast.model.pipeline import ALGORITHMS, PREDICTION
+from workload_forecast.model.training import TrainingResult
+from workload_forecast.schemas import CALENDAR_FEATURES, CLASSES, FEATURE_NAMES, FEATURES, HORIZON_HOURS
+
+MODEL_NAME = "workload-forecast"
+ARTIFACT_PATH = "model"
+
+#: What scoring needs; named, because to infer it MLflow would start a second JVM (40 s against 3 s).
+REQUIREMENTS = ("mlflow", "pyspark", "pandas", "numpy")
+
+#: Metrics that a version carries as tags, so that versions can be told apart without their runs.
+TAGGED_METRICS = ("test_accuracy", "test_macro_f1", "best_baseline_test_macro_f1", "test_high_called_low")
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version in the model registry, and the same model as the run's."""
+
+    name: str
+    version: str
+    run_uri: str
+
+    @property
+    def uri(self) -> str:
+        """Address for ``mlflow.spark.load_model`` and ``mlflow.pyfunc.load_model``."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def signature() -> ModelSignature:
+    """Inputs: every feature, typed as in the feature table. Output: the name of the class.
+
+    All columns must be there. Those of the history may hold unknown values, NaN or null, anywhere; the calendar is
+    always known. MLflow's *optional* would mean that a column may be left out, which is not so.
+    """
+    types = {name: DataType.double if FEATURES.columns[name].is_float() else DataType.long for name in FEATURE_NAMES}
+    return ModelSignature(
+        inputs=Schema([ColSpec(type=types[name], name=name) for name in FEATURE_NAMES]),
+        outputs=Schema([ColSpec(type=DataType.string, name=PREDICTION)]),
+    )
+
+
+def requirements() -> list[str]:
+    """The installed versions of :data:`REQUIREMENTS`, pinned; a vendor's suffix (``+…``) is left off."""
+    return [f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+def describe(result: TrainingResult) -> str:
+    """What the model is and how it was made, as Markdown, for the registry's page."""
+    split, cuts, metrics = result.split, result.thresholds, result.metrics
+    origin = " (terciles of the training peaks)" if result.thresholds_auto else ""
+    title, rows = ALGORITHMS[result.algorithm].title, result.rows
+    paragraphs = (
+        f"Load class ({', '.join(CLASSES)}) of a server for an hour, {HORIZON_HOURS} hours ahead:",
+        f"a {title} over {len(FEATURE_NAMES)} features (Spark ML).\n\n",
+        f"Classes: low: peak load ≤ {cuts.low:g}; high: > {cuts.high:g}; medium: between{origin}.\n\n",
+        f"Trained on {rows['train'].labelled:,} hours, {split.training_from} to {split.training_to};",
+        f"tested on {rows['test'].labelled:,} hours, {split.test_from} to {split.to} (UTC).\n\n",
+        f"Macro-F1 on the test hours: {metrics['test_macro_f1']:.3f};",
+        f"best baseline ({result.best_baseline}): {metrics['best_baseline_test_macro_f1']:.3f}.\n\n",
+        f"Input: every feature column. {', '.join(CALENDAR_FEATURES)} must be known; the others may be null.",
+    )
+    return " ".join(paragraphs).replace("\n\n ", "\n\n")
+
+
+def log_model(
+    result: TrainingResult, tags: Mapping[str, str], name: str = MODEL_NAME, dfs_tmpdir: str | None = None
+) -> RegisteredVersion:
+    """Log the pipeline to the active run as ``model`` and register it as a new version of ``name``.
+
+    Args:
+        tags: what the version is to carry besides its metrics: duration, kind of data.
+        dfs_tmpdir: a folder that driver and executors share; on a single machine a temporary one is made.
+
+    Raises:
+        ModelError: no run is active.
+    """
+    run = mlflow.active_run()
+    if run is None:
+        raise ModelError("a model is logged to a run, but none is active: open one with mlflow.start_run() first.")
+    with tempfile.TemporaryDirectory(prefix="workload-forecast-") as scratch:
+        # Not mlflow.spark.log_model: that logs the same files in MLflow 2's way (no model page, no metrics beside the
+        # model), and loads the model again to score the example, which doubles the time. A test scores it instead.
+        info = Model.log(
+            name=ARTIFACT_PATH,
+            artifact_path=None,
+            flavor=mlflow.spark,
+            spark_model=result.model,
+            dfs_tmpdir=dfs_tmpdir or (scratch if _single_machine() else None),
+            signature=signature(),
+            # As objects, because MLflow then writes unknown values as null, not as NaN, which is no JSON.
+            input_example=result.example.astype(object),
+            validate_serving_input=False,
+            pip_requirements=requirements(),
+            registered_model_name=name,
+            tags=version_tags(result, tags),
+        )
+    registered = RegisteredVersion(name, str(info.registered_model_version), f"runs:/{run.info.run_id}/{ARTIFACT_PATH}")
+    mlflow.MlflowClient().update_model_version(name, registered.version, description=describe(result))
+    return registered
+
+
+def version_tags(result: TrainingResult, tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a version: algorithm, best baseline, :data:`TAGGED_METRICS` to four digits, and the caller's own."""
+    metrics = {metric: f"{result.metrics[metric]:.4f}" for metric in TAGGED_METRICS if metric in result.metrics}
+    return {"algorithm": result.algorithm, "best_baseline": result.best_baseline, **metrics, **tags}
+
+
+def _single_machine() -> bool:
+    session = SparkSession.getActiveSession()
+    return session is not None and str(session.sparkContext.master).startswith("local")

@@ -1,0 +1,59 @@
+"""What a training run shows in MLflow besides its model: parameters, metrics, figures, tables, description."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import mlflow
+
+from workload_forecast.errors import ModelError
+from workload_forecast.model.training import TrainingResult
+from workload_forecast.registry.log_model import describe
+
+PLOTS, TABLES = "plots", "tables"
+
+
+def training_parameters(result: TrainingResult) -> dict[str, str]:
+    """The run's parameters: the algorithm's, resolved; the thresholds in effect; the periods (UTC)."""
+    split = result.split
+    return {
+        "algorithm": result.algorithm,
+        **{name: str(value) for name, value in result.parameters.items()},
+        "threshold_low": repr(result.thresholds.low),
+        "threshold_high": repr(result.thresholds.high),
+        "thresholds_from": "training terciles" if result.thresholds_auto else "settings",
+        "training_from": split.training_from.isoformat(),
+        "training_to": split.training_to.isoformat(),
+        "test_from": split.test_from.isoformat(),
+        "test_to": split.to.isoformat(),
+        "gap_hours": str(split.gap_hours),
+    }
+
+
+def log_training(result: TrainingResult) -> None:
+    """Log a training to the active run: figures under ``plots/``, tables as CSV under ``tables/``.
+
+    Parameters that the run already holds (as a project run does, from its command line) are left as they are: MLflow
+    refuses a second value, and ``auto`` in the command line and the resolved number are both worth keeping.
+
+    Raises:
+        ModelError: no run is active.
+    """
+    run = mlflow.active_run()
+    if run is None:
+        raise ModelError("a training is logged to a run, but none is active: open one with mlflow.start_run() first.")
+    held = mlflow.get_run(run.info.run_id).data.params
+    mlflow.log_params({name: value for name, value in training_parameters(result).items() if name not in held})
+    mlflow.log_metrics(dict(result.metrics))
+    mlflow.set_tags({"best_baseline": result.best_baseline, "mlflow.note.content": describe(result)})
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / PLOTS).mkdir()
+        (folder / TABLES).mkdir()
+        for name, figure in result.figures.items():
+            figure.savefig(folder / PLOTS / f"{name}.png")
+        for name, table in result.tables.items():
+            table.to_csv(folder / TABLES / f"{name}.csv", index=False)
+        # One call: against a remote store each costs a round trip of its own.
+        mlflow.log_artifacts(scratch)
