@@ -83,7 +83,11 @@ ui: setup ## Open MLflow's UI on this machine's runs (PORT=5000)
 
 .PHONY: test
 test: setup-dev ## Run the tests (PYTEST_OPTIONS='-k etl')
-	@$(ACTIVATED) python -m pytest $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest -m "not e2e" $(PYTEST_OPTIONS)
+
+.PHONY: test-e2e
+test-e2e: setup-dev ## Run the project through `mlflow run`, README's commands among them (minutes)
+	@$(ACTIVATED) python -m pytest -m e2e $(PYTEST_OPTIONS)
 
 .PHONY: check
 check: setup-dev ## Check format, lint, types and layers
@@ -114,8 +118,7 @@ COMPILE = $(ACTIVATED) uv pip compile pyproject.toml --no-config --universal --p
   --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_OPTIONS)
 
 .PHONY: lock
-lock: ## Renew the locks from pyproject.toml (needs uv; LOCK_OPTIONS=--upgrade for newer versions)
-	@$(ACTIVATED) command -v uv >/dev/null || { echo "make lock needs uv: python3 -m pip install uv" >&2; exit 1; }
+lock: setup-dev ## Renew the locks from pyproject.toml (LOCK_OPTIONS=--upgrade for newer versions)
 	@$(COMPILE) --extra build -P pyspark==4.2.0 -o requirements.txt
 	@$(COMPILE) --extra build --extra dev -c requirements.txt -o requirements-dev.txt
 	@cp requirements-dev.txt requirements-spark35.txt  # uv keeps the versions that it finds in the output file

@@ -14,13 +14,13 @@ def test_the_lags_are_those_of_the_requirements_and_none_is_within_the_horizon()
     assert min(LAG_HOURS) == HORIZON_HOURS == 48
 
 
-def test_a_lag_is_the_load_so_many_hours_earlier(backend: Backend) -> None:
-    row = one(features(backend, series(float, range(800))), at(790))
+def test_a_lag_is_the_load_so_many_hours_earlier(light_backend: Backend) -> None:
+    row = one(features(light_backend, series(float, range(800))), at(790))
     assert {k: row[f"total_load_lag_{k}h"] for k in LAG_HOURS} == {k: 790.0 - k for k in LAG_HOURS}
 
 
-def test_lags_count_hours_even_where_rows_are_missing(backend: Backend) -> None:
-    found = features(backend, series(float, [0, 1, 48, 49, 60, 97]))
+def test_lags_count_hours_even_where_rows_are_missing(light_backend: Backend) -> None:
+    found = features(light_backend, series(float, [0, 1, 48, 49, 60, 97]))
     assert one(found, at(48))["total_load_lag_48h"] == 0.0
     assert one(found, at(49))["total_load_lag_49h"] == 0.0
     assert one(found, at(97))["total_load_lag_49h"] == 48.0
@@ -33,9 +33,9 @@ def test_an_idle_hour_s_lag_is_zero(light_backend: Backend) -> None:
     assert [one(found, at(h))["total_load_lag_48h"] for h in (48, 49, 50)] == [None, 1.0, 0.0]
 
 
-def test_lags_do_not_reach_into_another_server(backend: Backend) -> None:
+def test_lags_do_not_reach_into_another_server(light_backend: Backend) -> None:
     rows = series(float, range(100), "a") + series(-1.0, range(50, 150), "b")
-    found = features(backend, rows)
+    found = features(light_backend, rows)
     assert one(found, at(97), "b")["total_load_lag_48h"] is None
     assert one(found, at(98), "b")["total_load_lag_48h"] == -1.0
 
@@ -48,6 +48,6 @@ def test_the_same_hour_mean_sees_seven_days_and_no_other_hour(light_backend: Bac
     assert {d: mean for d, mean in means.items() if mean is not None} == dict.fromkeys(range(48, 193, 24), 7.0)
 
 
-def test_the_same_hour_mean_is_of_the_observed_days(backend: Backend) -> None:
-    found = features(backend, series(float, [300 - 192, 300 - 72, 300 - 48, 300]))
+def test_the_same_hour_mean_is_of_the_observed_days(light_backend: Backend) -> None:
+    found = features(light_backend, series(float, [300 - 192, 300 - 72, 300 - 48, 300]))
     assert one(found, at(300))["total_load_same_hour_mean_7d"] == pytest.approx(300 - (192 + 72 + 48) / 3)

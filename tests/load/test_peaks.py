@@ -58,8 +58,8 @@ def test_rounding_keeps_what_has_six_decimals_and_loads_of_any_size(light_backen
 
 
 def test_huge_loads_survive_rounding_on_every_engine(backend: Backend) -> None:
-    (found,) = peaks(backend, [slot(1, 1e300), slot(2, 9.9e12)])
-    assert (found["peak_slot"], found["total_load"]) == (1, 1e300)
+    (found,) = peaks(backend, [slot(1, 1e300, secondary=-1e13), slot(2, 9.9e12)])
+    assert (found["peak_slot"], found["total_load"], found["secure_bytes_load"]) == (1, 1e300, -1e13)
 
 
 def test_hours_and_servers_are_apart(backend: Backend) -> None:

@@ -27,6 +27,9 @@ from workload_forecast.storage.local import publish, read_info, write_info
 EXPERIMENT = "workload-forecast"
 TAG = "workload_forecast."
 
+#: Prefix of a parameter's value in effect where ``mlflow run`` logged an empty one under its name.
+_EFFECTIVE = "effective_"
+
 #: A step's work: writes tables into the draft folder and returns what ``info.json`` and later steps shall know.
 Work = Callable[[Path], dict[str, Any]]
 
@@ -162,9 +165,10 @@ def _explained() -> Iterator[None]:
 
 
 def _describe_code() -> None:
+    """Record commit, uncommitted diff and library versions with the active run."""
     commit, diff = git_state()
-    versions = {f"{TAG}version.{name}": number for name, number in library_versions().items()}
-    mlflow.set_tags({f"{TAG}version": __version__, f"{TAG}code": code_digest()[:16], **versions})
+    mlflow.set_tags({f"{TAG}version": __version__, f"{TAG}code": code_digest()[:16]})
+    mlflow.log_dict(library_versions(), "environment.json")
     if commit:
         mlflow.set_tags({"mlflow.source.git.commit": commit, f"{TAG}uncommitted": str(bool(diff)).lower()})
     if diff:
@@ -176,14 +180,15 @@ def _log_parameters(parameters: Mapping[str, Any]) -> None:
     known = MlflowClient().get_run(_active().info.run_id).data.params
     values = {name: "" if value is None else str(value) for name, value in parameters.items()}
     fresh = {name: value for name, value in values.items() if name not in known}
-    effective = {f"effective_{name}": value for name, value in values.items() if known.get(name, value) != value}
+    effective = {_EFFECTIVE + name: value for name, value in values.items() if known.get(name, value) != value}
     mlflow.log_params({name: value for name, value in {**fresh, **effective}.items() if name not in known})
 
 
 def _answer_from(found: Run) -> None:
-    """Give the active run the metrics of the run that it is answered from, so that the two compare equal."""
+    """Give the active run what the run that it is answered from found out, so that the two compare equal."""
     mlflow.set_tag(f"{TAG}reused_run", found.info.run_id)
     mlflow.log_metrics(found.data.metrics)
+    _log_parameters({name: value for name, value in found.data.params.items() if not name.startswith(_EFFECTIVE)})
 
 
 def _log_durations(before: Mapping[str, float], after: Mapping[str, float]) -> None:

@@ -1,0 +1,23 @@
+"""MLflow makes the environment itself from ``conda.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Checkout
+
+
+@pytest.mark.e2e
+def test_uv_makes_an_environment_in_which_the_etl_runs(
+    checkout: Checkout, small_settings: Path, tmp_path: Path
+) -> None:
+    """The environment holds the pinned requirements only: this package is the project's folder, not an installed one."""
+    command = (
+        f"MLFLOW_ENV_ROOT='{tmp_path}' mlflow run . --env-manager uv -e etl -P config='{small_settings}' -P reuse=false"
+    )
+    done = checkout.shell(command)
+    assert done.returncode == 0, done.stderr
+    assert "rows read" in done.stderr
+    assert list(tmp_path.glob("*/bin/python")), "the run had an environment of its own"
