@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -48,9 +49,14 @@ class Checkout:
         )
 
     def mlflow_run(
-        self, entry_point: str, uri: str = ".", folder: Path | None = None, more: str = "", **parameters: object
+        self,
+        entry_point: str,
+        parameters: Mapping[str, object] | None = None,
+        uri: str = ".",
+        folder: Path | None = None,
+        more: str = "",
     ) -> subprocess.CompletedProcess[str]:
-        given = " ".join(f"-P {name}={value}" for name, value in parameters.items())
+        given = " ".join(f"-P {name}={shlex.quote(str(value))}" for name, value in (parameters or {}).items())
         return self.shell(f"mlflow run {uri} --env-manager local -e {entry_point} {more} {given}", folder)
 
     def runs(self, folder: Path | None = None) -> list[Run]:

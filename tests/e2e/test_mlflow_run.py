@@ -20,7 +20,7 @@ STEPS = ("etl", "train")
 def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Checkout, small_settings: Path) -> None:
     parameters = {"config": small_settings, "num_trees": 8, "max_depth": 4}
 
-    first = checkout.mlflow_run("main", **parameters)
+    first = checkout.mlflow_run("main", parameters)
 
     assert first.returncode == 0, first.stderr
     assert "registered workload-forecast version 1" in first.stderr
@@ -41,7 +41,7 @@ def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Check
     plots = {artifact.path for artifact in checkout.client.list_artifacts(train.info.run_id, "plots")}
     assert "plots/confusion_matrix_test.png" in plots
 
-    second = checkout.mlflow_run("main", **parameters)
+    second = checkout.mlflow_run("main", parameters)
 
     assert second.returncode == 0, second.stderr
     again = checkout.runs()[-2:]
@@ -54,7 +54,7 @@ def test_the_registered_model_scores_what_was_logged(checkout: Checkout, small_s
     """Load the model back in this process and evaluate it with scikit-learn: the logged metrics come out again."""
     from sklearn.metrics import accuracy_score, f1_score
 
-    done = checkout.mlflow_run("train", config=small_settings, num_trees=8, max_depth=4)
+    done = checkout.mlflow_run("train", {"config": small_settings, "num_trees": 8, "max_depth": 4})
     assert done.returncode == 0, done.stderr
     (run,) = [r for r in checkout.runs() if r.data.tags.get("workload_forecast.step") == "train"][-1:]
     mlflow.set_tracking_uri(f"sqlite:///{checkout.folder / 'mlflow.db'}")
@@ -73,9 +73,9 @@ def test_the_registered_model_scores_what_was_logged(checkout: Checkout, small_s
 
 
 def test_a_touched_file_does_the_etl_again(checkout: Checkout, small_settings: Path) -> None:
-    assert checkout.mlflow_run("etl", config=small_settings).returncode == 0
+    assert checkout.mlflow_run("etl", {"config": small_settings}).returncode == 0
     next(small_settings.parent.glob("sessions/**/request.csv")).touch()
-    done = checkout.mlflow_run("etl", config=small_settings)
+    done = checkout.mlflow_run("etl", {"config": small_settings})
     assert done.returncode == 0, done.stderr
     assert "reused run" not in done.stderr
     assert "workload_forecast.reused_run" not in checkout.runs()[-1].data.tags
@@ -87,7 +87,7 @@ def test_a_git_uri_at_a_commit_works_and_its_results_are_found_again(
     uri = f"'{checkout.folder.as_uri()}'"
     answers = []
     for _ in range(2):
-        done = checkout.mlflow_run("etl", uri, tmp_path, f"-v {checkout.commit}", config=small_settings)
+        done = checkout.mlflow_run("etl", {"config": small_settings}, uri, tmp_path, f"-v {checkout.commit}")
         assert done.returncode == 0, done.stderr
         answers.append(done.stderr)
     assert "reused run" not in answers[0]
@@ -107,7 +107,7 @@ def test_a_git_uri_at_a_commit_works_and_its_results_are_found_again(
 def test_a_wrong_parameter_is_one_clear_line(
     checkout: Checkout, entry_point: str, parameters: dict[str, object], message: str
 ) -> None:
-    done = checkout.mlflow_run(entry_point, **parameters)
+    done = checkout.mlflow_run(entry_point, parameters)
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -122,7 +122,7 @@ def test_a_failed_step_fails_the_run_with_its_reason(checkout: Checkout, tmp_pat
         "to": "2016-06-21 00:00:00",
     }
     settings.write_text(json.dumps(fields))
-    done = checkout.mlflow_run("train", config=settings)
+    done = checkout.mlflow_run("train", {"config": settings})
     assert done.returncode != 0
     assert "error: no file matches dataFile" in done.stderr
     assert "Traceback" not in done.stderr

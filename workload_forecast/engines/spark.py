@@ -98,7 +98,8 @@ class SparkEngine:
         types = StructType()
         for name, dtype in nw.from_native(data).schema.items():
             types = types.add(name, _TYPES[dtype])
-        return _frame(self.session.createDataFrame(rows, types))
+        # Spark does not know how small it is; without the hint a join with it may move the large side
+        return _frame(F.broadcast(self.session.createDataFrame(rows, types)))
 
     def versions(self) -> Mapping[str, str]:
         """Return library versions."""
@@ -183,6 +184,8 @@ _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 LOCAL_SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # remembers where in Python each column was made, which doubles the time to plan the features
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.driver.memory": "4g",
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
     "spark.driver.bindAddress": "127.0.0.1",
