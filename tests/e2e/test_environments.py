@@ -13,11 +13,9 @@ from tests.e2e.conftest import Checkout
 def test_uv_makes_an_environment_in_which_the_etl_runs(
     checkout: Checkout, small_settings: Path, tmp_path: Path
 ) -> None:
-    """The environment holds the pinned requirements only: this package is the project's folder, not an installed one."""
-    command = (
-        f"MLFLOW_ENV_ROOT='{tmp_path}' mlflow run . --env-manager uv -e etl -P config='{small_settings}' -P reuse=false"
-    )
-    done = checkout.shell(command)
+    """The environment holds the pinned requirements only: the package is the project's folder."""
+    command = f"mlflow run . --env-manager uv -e etl -P config='{small_settings}' -P reuse=false"
+    done = checkout.shell(f"export MLFLOW_ENV_ROOT='{tmp_path}'; {command}")
     assert done.returncode == 0, done.stderr
     assert "rows read" in done.stderr
-    assert list(tmp_path.glob("*/bin/python")), "the run had an environment of its own"
+    assert list(tmp_path.glob("**/bin/python")), "the run had an environment of its own"

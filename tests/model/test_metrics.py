@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as oracle  # type: ignore[import-untyped]
+from sklearn import metrics as oracle
 
 from workload_forecast.model.metrics import METRICS, accuracy, confusion_scores
 
