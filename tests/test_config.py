@@ -71,7 +71,7 @@ def test_a_file_for_one_month_may_only_add_what_the_duration_leaves_open(write: 
     ("fields", "message"),
     [
         ({**CUSTOM, "dataFiel": "x"}, r"dataFiel: is not a known field\. Fields: duration, .*dataFile"),
-        ({**CUSTOM, "thresholds": {"low": 5, "high": 5}}, "thresholds: .*0 <= low < high"),
+        ({**CUSTOM, "thresholds": {"low": 5, "high": 5}}, "thresholds low=5.0, high=5.0 .*0 <= low < high"),
         ({**CUSTOM, "thresholds": {"low": 5}}, "thresholds.high: Field required"),
         ({**CUSTOM, "thresholds": "terciles"}, "thresholds"),
         ({**CUSTOM, "testFrom": "2020-01-01 00:00:00"}, "trainingFrom < testFrom <= to"),

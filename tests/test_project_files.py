@@ -226,7 +226,13 @@ def test_continuous_integration_runs_every_check() -> None:
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
     assert "set -euo pipefail" in script
     assert "export CI=true" in script
-    assert re.findall(r"^make (\S+)$", script, re.MULTILINE) == ["setup-dev", "check", "test", "test-spark35"]
+    assert re.findall(r"^make (\S+)$", script, re.MULTILINE) == [
+        "setup-dev",
+        "check",
+        "test",
+        "test-e2e",
+        "test-spark35",
+    ]
 
 
 def test_every_ignored_lint_rule_has_its_reason() -> None:

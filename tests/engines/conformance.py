@@ -108,8 +108,8 @@ def line(layout: Layout, **changes: str) -> str:
 
 
 def non_blank_lines(data: bytes) -> int:
-    """The independent count of input rows: lines end with LF, CR or both, and blank ones are not rows."""
-    return sum(1 for part in re.split(rb"[\r\n]", data) if part)
+    """The independent count of input rows: lines end with LF, CR or both, blank ones are not rows, a BOM is no text."""
+    return sum(1 for part in re.split(rb"[\r\n]", data.removeprefix(b"\xef\xbb\xbf")) if part)
 
 
 def reduce(engine: Engine, files: list[SessionFile], servers: tuple[str, ...] = ()) -> tuple[Frame, dict[str, int]]:
@@ -295,8 +295,14 @@ class EngineConformance:
         _, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
         assert (counts["rows_used"], counts["rows_quarantined_line_too_long"]) == (1, 1)
 
-    def test_an_empty_file_has_no_rows(self, engine: Engine, one_file: Path) -> None:
-        one_file.write_bytes(b"\n\r\n\n")
+    def test_a_byte_order_mark_is_not_part_of_the_first_line(self, engine: Engine, one_file: Path) -> None:
+        one_file.write_text(line(SIXTEEN), encoding="utf-8-sig")
+        _, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+        assert (counts["rows_read"], counts["rows_used"]) == (1, 1)
+
+    @pytest.mark.parametrize("data", [b"", b"\n\r\n\n", b"\xef\xbb\xbf"])
+    def test_an_empty_file_has_no_rows(self, engine: Engine, one_file: Path, data: bytes) -> None:
+        one_file.write_bytes(data)
         _, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
         assert set(counts.values()) == {0}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ pytestmark = pytest.mark.spark
 
 class TestSpark(EngineConformance):
     @pytest.fixture
-    def engine(self, spark: SparkSession) -> Engine:
-        return SparkEngine(spark)
+    def engine(self, spark: SparkSession) -> Iterator[Engine]:
+        engine = SparkEngine(spark)
+        yield engine
+        engine.release()
 
     # few examples, because each starts several Spark jobs; the rules are the same that DuckDB draws hundreds for
     @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -51,6 +51,7 @@ class SparkEngine:
 
     def __init__(self, session: SparkSession) -> None:
         self.session = session
+        self._kept: DataFrame | None = None
         for name, value in SESSION_SETTINGS.items():
             session.conf.set(name, value)
 
@@ -62,11 +63,18 @@ class SparkEngine:
             parts = [self._scan([file.path for file in group], layout) for layout, group in by_layout]
             # observed before any rule is applied: the count that the accounting identity is held against
             raw = reduce(DataFrame.union, parts).observe(seen, F.count(F.lit(1)).alias("rows"))
-            reduced = _native(reduction(_frame(raw))).persist()
+            self.release()
+            reduced = self._kept = _native(reduction(_frame(raw))).persist()
             reduced.count()
         except AnalysisException as problem:
             raise DataError(f"the sessions cannot be read: {_first_line(problem)}") from None
         return Reduced(_frame(reduced), int(seen.get["rows"]))
+
+    def release(self) -> None:
+        """Let go of what the last reduction keeps in memory or on disk."""
+        if self._kept is not None:
+            self._kept.unpersist()
+            self._kept = None
 
     def progress(self) -> float | None:
         """Return how much of the active stages' tasks are done, 0 to 100, or None if none is active."""
@@ -209,8 +217,10 @@ def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
         builder = builder.master("local[*]").config(map=LOCAL_SETTINGS)
     session = builder.config(map=dict(options)).getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
+    engine = SparkEngine(session)
     try:
-        yield SparkEngine(session)
+        yield engine
     finally:
+        engine.release()
         if running is None:
             session.stop()

@@ -1,12 +1,14 @@
 """Lines of local files as bytes: the reader's own count, apart from any engine.
 
-A row of input is a line that is not empty. Lines end with LF, CR LF or CR, which is what both engines' readers take.
+A row of input is a line that is not empty. Lines end with LF, CR LF or CR, and a byte order mark at the start of a file
+is not part of a line: this is what both engines' readers take.
 """
 
 from __future__ import annotations
 
 import gzip
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +35,11 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
 
 def count_lines(path: Path) -> int:
     """Return the number of non-empty lines of a file."""
-    lines, before = 0, b"\n"
     with open_binary(path) as stream:
+        mark = stream.read(len(BOM_UTF8))
+        lines, before = 0, b"\n" if mark == BOM_UTF8 else b"\n" + mark
+        lines += _line_starts(before)
+        before = before[-1:]
         while chunk := stream.read(_CHUNK_BYTES):
             lines += _line_starts(before + chunk)
             before = chunk[-1:]
