@@ -96,20 +96,12 @@ def test_a_git_uri_at_a_commit_works_and_its_results_are_found_again(
     assert {run.data.tags["mlflow.source.git.commit"] for run in checkout.runs(tmp_path)} == {checkout.commit}
 
 
-@pytest.mark.parametrize(
-    ("entry_point", "parameters", "message"),
-    [
-        ("train", {"duration": "ONE_YEAR"}, "error: Invalid value for '--duration': 'ONE_YEAR' is not one of"),
-        ("train", {"max_depth": 99}, "error: Invalid value for '--max-depth': 99 is not in the range"),
-        ("etl", {"config": "nowhere.json"}, "error: settings file nowhere.json does not exist"),
-    ],
-)
-def test_a_wrong_parameter_is_one_clear_line(
-    checkout: Checkout, entry_point: str, parameters: dict[str, object], message: str
-) -> None:
-    done = checkout.mlflow_run(entry_point, parameters)
+def test_a_wrong_parameter_is_one_clear_line(checkout: Checkout) -> None:
+    done = checkout.mlflow_run("train", {"duration": "ONE_YEAR"})
     assert done.returncode != 0
-    assert message in done.stderr
+    assert (
+        "error: Invalid value for '--duration': 'ONE_YEAR' is not one of 'ONE_MONTH', 'FULL', 'CUSTOM'" in done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 

@@ -30,12 +30,12 @@ class TestSpark(EngineConformance):
         engine.release()
 
     # few examples, because each starts several Spark jobs; the rules are the same that DuckDB draws hundreds for
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=DIRTY_BYTES)
     def test_no_row_is_lost_whatever_the_bytes(self, engine: Engine, one_file: Path, data: bytes) -> None:
         check_that_no_row_is_lost(engine, one_file, data)
 
-    @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(sessions=session_sets(), missing_hours=st.sampled_from(["unknown", "zero"]))
     def test_tables_agree_with_the_oracle(
         self, engine: Engine, one_file: Path, sessions: list[Row], missing_hours: str

@@ -138,7 +138,7 @@ _ALL_YEARS = (date(2009, 1, 1), date(2016, 6, 30))
 PRESETS = {
     "small": GeneratorSettings(*_JUNE, servers=40, sessions_per_server_hour=24),
     "full_small": GeneratorSettings(
-        *_ALL_YEARS, servers=5, sessions_per_server_hour=2, copies=MAX_COPIES, dirt_rate=0.001
+        *_ALL_YEARS, servers=4, sessions_per_server_hour=2, copies=MAX_COPIES, dirt_rate=0.001
     ),
     "original": GeneratorSettings(*_JUNE, servers=390, sessions_per_server_hour=37, dirt_rate=0.0005),
     "original_full": GeneratorSettings(
