@@ -14,7 +14,7 @@ def test_uv_makes_an_environment_in_which_the_etl_runs(
     checkout: Checkout, small_settings: Path, tmp_path: Path
 ) -> None:
     """The environment holds the pinned requirements only: the package is the project's folder."""
-    command = f"mlflow run . --env-manager uv -e etl -P config='{small_settings}' -P reuse=false"
+    command = f"mlflow run . --env-manager uv -e etl -P config='{small_settings}' -P debug=FILTER_IP"
     done = checkout.shell(f"export MLFLOW_ENV_ROOT='{tmp_path}'; {command}")
     assert done.returncode == 0, done.stderr
     assert "rows read" in done.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.entities import Run
 
 from tests.e2e.conftest import Checkout
 from workload_forecast.schemas import FEATURE_NAMES, FEATURES
@@ -17,6 +18,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.spark]
 STEPS = ("etl", "train")
 
 
+def family(checkout: Checkout) -> list[Run]:
+    """The last run that was launched, and the runs nested in it."""
+    runs = checkout.runs()
+    parent = [run for run in runs if "mlflow.project.entryPoint" in run.data.tags][-1]
+    return [parent, *[run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]]
+
+
 def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Checkout, small_settings: Path) -> None:
     parameters = {"config": small_settings, "num_trees": 8, "max_depth": 4}
 
@@ -24,7 +32,7 @@ def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Check
 
     assert first.returncode == 0, first.stderr
     assert "registered workload-forecast version 1" in first.stderr
-    parent, *steps = checkout.runs()
+    parent, *steps = family(checkout)
     assert [run.data.tags["workload_forecast.step"] for run in steps] == list(STEPS)
     assert {run.data.tags["mlflow.parentRunId"] for run in steps} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *steps)} == {"FINISHED"}
@@ -44,7 +52,7 @@ def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Check
     second = checkout.mlflow_run("main", parameters)
 
     assert second.returncode == 0, second.stderr
-    again = checkout.runs()[-2:]
+    _, *again = family(checkout)
     assert [run.data.tags["workload_forecast.reused_run"] for run in again] == [run.info.run_id for run in steps]
     assert again[1].data.metrics == train.data.metrics
     assert len(checkout.client.search_model_versions("name='workload-forecast'")) == 1
