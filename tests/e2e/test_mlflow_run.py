@@ -67,8 +67,10 @@ def test_the_registered_model_scores_what_was_logged(checkout: Checkout, small_s
     (run,) = [r for r in checkout.runs() if r.data.tags.get("workload_forecast.step") == "train"][-1:]
     mlflow.set_tracking_uri(f"sqlite:///{checkout.folder / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model("models:/workload-forecast/1")
-    (folder,) = checkout.folder.glob("outputs/etl/*/features")
-    table = pd.read_parquet(folder).astype({"year": "int64", "month": "int64"})
+    etl = checkout.client.get_run(run.data.tags["workload_forecast.etl_run"])
+    table = pd.read_parquet(Path(etl.data.tags["workload_forecast.result"]) / FEATURES.name).astype(
+        {"year": "int64", "month": "int64"}
+    )
     test = table[(table["hour"] >= "2016-06-18") & table["total_load"].notna()]
     low, high = (float(run.data.params[f"threshold_{name}"]) for name in ("low", "high"))
     truth = pd.cut(test["total_load"], [-1, low, high, float("inf")], labels=["low", "medium", "high"]).astype(str)
@@ -92,7 +94,7 @@ def test_a_touched_file_does_the_etl_again(checkout: Checkout, small_settings: P
 def test_a_git_uri_at_a_commit_works_and_its_results_are_found_again(
     checkout: Checkout, small_settings: Path, tmp_path: Path
 ) -> None:
-    uri = f"'{checkout.folder.as_uri()}'"
+    uri = f"'file://{checkout.folder}'"  # MLflow does not decode a URI's %20
     answers = []
     for _ in range(2):
         done = checkout.mlflow_run("etl", {"config": small_settings}, uri, tmp_path, f"-v {checkout.commit}")
