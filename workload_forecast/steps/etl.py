@@ -61,14 +61,14 @@ def perform_etl(runs: Runs, options: EtlOptions, source: DataSource) -> Result:
         "engine": resolve(options.engine),
         "debug": options.debug,
     }
-    work = partial(_etl, runs, options, files)
-    step = Step("etl", parameters, {"files": digest_of(files), "upstream": source.key}, work)
+    digest = digest_of(files)
     mlflow.set_tag("data", source.kind)
-    log_input_files(settings.data_file, files, step.inputs["files"])
-    return runs.perform(step)
+    log_input_files(settings.data_file, files, digest)
+    work = partial(_etl, runs, options, files, digest)
+    return runs.perform(Step("etl", parameters, {"files": digest, "upstream": source.key}, work))
 
 
-def _etl(runs: Runs, options: EtlOptions, paths: list[Path], folder: Path) -> dict[str, Any]:
+def _etl(runs: Runs, options: EtlOptions, paths: list[Path], digest: str, folder: Path) -> dict[str, Any]:
     settings, progress = options.settings, runs.progress
     files, servers = _inspect(options, paths)
     engine = runs.engine(options.engine)
@@ -77,6 +77,10 @@ def _etl(runs: Runs, options: EtlOptions, paths: list[Path], folder: Path) -> di
         window = partial(reduce_sessions, first=settings.training_from, last=settings.to, servers=servers)
         reduced = engine.reduce_sessions(files, window)
     counts = account(reduced.frame, reduced.rows_read)
+    if digest_of(paths) != digest:
+        raise DataError(
+            f"files of {settings.data_file} changed while they were read: run again when they are complete."
+        )
     mlflow.log_metrics({name: float(number) for name, number in counts.items()})
     _require_rows(counts, settings)
     written = {

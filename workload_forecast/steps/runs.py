@@ -141,8 +141,6 @@ def open_runs(name: str, *, reuse: bool, progress: Progress | None = None) -> It
     with ExitStack() as stack:
         stack.enter_context(mlflow.start_run(run_name=name))
         stack.enter_context(_explained())
-        if not _active().data.tags.get("mlflow.project.entryPoint"):
-            mlflow.set_tag("mlflow.runName", name)
         _describe_code()
         yield Runs(home, progress or Progress(), reuse, stack)
 
