@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.frames import BACKENDS, Backend
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+# CI tries the same examples every time, so that a change is judged by what it changes; at home each run tries new ones.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
