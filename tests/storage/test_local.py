@@ -124,11 +124,11 @@ def test_a_broken_gz_is_named(tmp_path: Path) -> None:
     ("uri", "environment", "folder", "expected"),
     [
         ("sqlite:////srv/runs/mlflow.db", {}, "/tmp/clone", "/srv/runs/outputs"),
-        ("sqlite:///mlflow.db", {}, "/work", "/work/outputs"),
-        ("sqlite:////srv/a%20b/mlflow.db", {}, "/work", "/srv/a b/outputs"),
-        ("http://tracking:5000", {}, "/work", "/work/outputs"),
+        ("sqlite:///mlflow.db", {}, "/project", "/project/outputs"),
+        ("sqlite:////srv/a%20b/mlflow.db", {}, "/project", "/srv/a b/outputs"),
+        ("http://tracking:5000", {}, "/project", "/project/outputs"),
         ("http://tracking:5000", {"XDG_DATA_HOME": "/home/me/data"}, "/tmp/clone/x", "/home/me/data/workload_forecast"),
-        ("sqlite:////srv/mlflow.db", {"WORKLOAD_FORECAST_HOME": "/big/disk"}, "/work", "/big/disk"),
+        ("sqlite:////srv/mlflow.db", {"WORKLOAD_FORECAST_HOME": "/big/disk"}, "/project", "/big/disk"),
     ],
 )
 def test_results_live_beside_the_tracking_database(

@@ -103,7 +103,9 @@ class DuckDBEngine:
         for path, group in groupby(places, key=lambda place: place[0]):
             with open_binary(Path(path)) as stream:
                 for _, position, error in group:
-                    rows.append({"file": path, "line": _line_at(stream, position), "defect": _DEFECTS[error]})
+                    rows.append(
+                        {"file": path, "line": _line_at(stream, position), "defect": _DEFECTS.get(error, "unreadable")}
+                    )
         return pa.Table.from_pylist(rows, schema=_RAW_ARROW)
 
 

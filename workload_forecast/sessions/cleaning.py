@@ -18,6 +18,7 @@ QUARANTINE_REASONS = (
     "field_count",
     "encoding",
     "line_too_long",
+    "unreadable",  # refused by an engine's reader for a reason of its own
     "header",
     "start_missing",
     "start_unparsable",
