@@ -226,13 +226,32 @@ def test_continuous_integration_runs_every_check() -> None:
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
     assert "set -euo pipefail" in script
     assert "export CI=true" in script
-    assert re.findall(r"^make (\S+)$", script, re.MULTILINE) == [
-        "setup-dev",
-        "check",
-        "test",
-        "test-e2e",
-        "test-spark35",
-    ]
+    assert re.findall(r"^make (\S+)$", script, re.MULTILINE) == ["setup-dev", "check"]
+    lanes = [line.split() for line in re.findall(r"^lane \S+ (.+)$", script, re.MULTILINE)]
+    assert sorted(target for lane in lanes for target in lane) == ["test", "test-e2e", "test-spark35"]
+    assert "\nwait_for_lanes\n" in script
+
+
+def test_continuous_integration_fails_if_any_lane_does(tmp_path: Path) -> None:
+    """The script's own lanes, with a Makefile that fails where it is told to."""
+    script = (ROOT / ".ci" / "run").read_text()
+    functions = script[script.index("# lane NAME TARGET") : script.index("install_what_is_missing() {")]
+    (tmp_path / "Makefile").write_text("good:\n\t@echo well done\nbad:\n\t@exit 3\n")
+
+    def run(*lanes: str) -> subprocess.CompletedProcess[str]:
+        commands = "\n".join(["set -euo pipefail", functions, *lanes, "wait_for_lanes", "echo the end"])
+        return subprocess.run(["bash", "-c", commands], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    passed = run("lane one good good", "lane two good")
+    assert passed.returncode == 0
+    assert passed.stdout.count("[one] well done\n") == 2
+    assert passed.stdout.endswith("the end\n")
+    failed = run("lane one bad good", "lane two good")
+    assert failed.returncode == 1
+    assert "[one] == make bad FAILED" in failed.stdout
+    assert "[two] well done" in failed.stdout
+    assert "[one] well done" not in failed.stdout
+    assert "Failed: one;" in failed.stderr
 
 
 def test_every_ignored_lint_rule_has_its_reason() -> None:
