@@ -140,6 +140,16 @@ def _settings(duration: str | None, path: str, thresholds: str = "") -> config.S
     return settings.model_copy(update={"thresholds": config.parse_thresholds(thresholds)}) if thresholds else settings
 
 
+def _add_target_commands() -> None:
+    from workload_forecast.targets import run_commands, target_commands
+
+    run_commands.add_to(cli)
+    cli.add_command(target_commands.target)
+
+
+_add_target_commands()
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors of the project are one line without a stack trace."""
     given = list(sys.argv[1:] if arguments is None else arguments)

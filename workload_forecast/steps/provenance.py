@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,19 +32,3 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "not installed"
     return versions
-
-
-def git_state() -> tuple[str | None, str]:
-    """Return the commit that the code comes from, or None outside a checkout, and the uncommitted diff."""
-    commit = _git("rev-parse", "HEAD")
-    return (commit.strip() if commit else None), (
-        _git("diff", "HEAD", "--", str(PACKAGE.parent)) or ""
-    ) if commit else ""
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None  # no git on this machine: the code digest still tells versions apart
-    return done.stdout if done.returncode == 0 else None

@@ -19,9 +19,10 @@ from mlflow.entities import Run
 from workload_forecast import __version__
 from workload_forecast.engines import open_engine, resolve
 from workload_forecast.engines.contract import Engine
+from workload_forecast.git import git_state
+from workload_forecast.home import results_home
 from workload_forecast.progress import Progress
-from workload_forecast.steps.provenance import code_digest, git_state, library_versions
-from workload_forecast.storage.home import results_home
+from workload_forecast.steps.provenance import PACKAGE, code_digest, library_versions
 from workload_forecast.storage.local import publish, read_info, write_info
 
 EXPERIMENT = "workload-forecast"
@@ -164,7 +165,7 @@ def _explained() -> Iterator[None]:
 
 def _describe_code() -> None:
     """Record commit, uncommitted diff and library versions with the active run."""
-    commit, diff = git_state()
+    commit, diff = git_state(PACKAGE.parent)
     mlflow.set_tags({f"{TAG}version": __version__, f"{TAG}code": code_digest()[:16]})
     mlflow.log_dict(library_versions(), "environment.json")
     if commit:

@@ -1,0 +1,287 @@
+"""Follow a job to its end: its console live, its way to the tracking server open, its run ended as it ended.
+
+Nothing here has to live for the job to go on. Whoever follows next begins where the log on the target is.
+``python -m workload_forecast.targets.follow RUN`` does it in the background for a detached run.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workload_forecast.errors import EnvironmentProblem
+from workload_forecast.targets.contract import Job, Launcher
+from workload_forecast.targets.history import CANCELLED, LOG, REASON, end, find_job
+from workload_forecast.targets.hosts import SshHost, checked, script
+from workload_forecast.targets.places import open_launcher
+from workload_forecast.targets.tracking import Tunnel
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+POLL_SECONDS = 1.0
+#: How often the run shows the log so far, and how often a silent job is asked after.
+UPLOAD_SECONDS = 30.0
+STATE_SECONDS = 5.0
+#: How long a lost connection is tried again before the follower gives up; the job goes on.
+PATIENCE_SECONDS = 600.0
+
+#: How much of the console is fetched at once.
+CHUNK_BYTES = 2**22
+
+_POLL = f"""
+cd "$1" 2>/dev/null || {{ echo gone; exit; }}
+# read before the log, so that the log is whole when the end is known
+[[ -e exit ]] && echo "exit $(cat exit)" || echo running
+tail -c "+$(($2 + 1))" log 2>/dev/null | head -c {CHUNK_BYTES}
+"""
+_NEW_FILES = 'cd "$1" 2>/dev/null && find . -type f -newer "$2" -not -path "*/.*" -print0'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    status: str
+    code: int | None
+    reason: str
+
+
+@dataclass
+class Follower:
+    """Follows one job; ``write`` gets what the job writes to its console."""
+
+    client: MlflowClient
+    job: Job
+    launcher: Launcher
+    write: Callable[[bytes], object]
+    say: Callable[[str], None]
+    _offset: int = 0
+    _lost_since: float = 0.0
+    _asked: float = 0.0
+
+    def follow(self) -> Outcome:
+        """Follow to the end, end the run, bring results and console back, and clean up.
+
+        Raises:
+            EnvironmentProblem: the connection stayed lost; the job may go on and can be followed again.
+        """
+        tunnel = self._tunnel()
+        with tempfile.TemporaryDirectory(prefix="wf-log-") as folder:
+            console = Path(folder) / LOG
+            try:
+                code, reason = self._watch(console, tunnel)
+                return self._finish(console, code, reason)
+            finally:
+                if tunnel:
+                    tunnel.close()
+
+    def finish_if_ended(self) -> Outcome | None:
+        """Do what :meth:`follow` does at the end if the job has ended, else nothing."""
+        with tempfile.TemporaryDirectory(prefix="wf-log-") as folder:
+            console = Path(folder) / LOG
+            with console.open("wb") as log:
+                self.write = log.write
+                before, ended = -CHUNK_BYTES, None
+                while ended is None and self._offset - before >= CHUNK_BYTES:  # a long log comes in several pieces
+                    before, ended = self._offset, self.poll(impatient=True)
+            return self._finish(console, *ended) if ended else None
+
+    def cancel(self) -> Outcome:
+        """End the job and its run, which ends as KILLED.
+
+        Raises:
+            EnvironmentProblem: the target cannot be reached.
+        """
+        self.client.set_tag(self.job.run_id, CANCELLED, f"{getpass.getuser()}@{socket.gethostname()}")
+        self.launcher.cancel(self.job)
+        return self.follow()
+
+    def poll(self, *, impatient: bool = False) -> tuple[int | None, str] | None:
+        """Return exit code and reason if the job has ended, else None; passes on what it has written since.
+
+        ``impatient`` asks after the process or container at once, rather than every few seconds.
+        """
+        first, _, rest = script(self.launcher.host, _POLL, self.job.folder, str(self._offset)).raw.partition(b"\n")
+        if rest:
+            self._offset += len(rest)
+            self.write(rest)
+        if first == b"gone":
+            return None, "the run folder on the target is gone"
+        if first.startswith(b"exit "):
+            return (int(first[5:]), "") if len(rest) < CHUNK_BYTES else None
+        if not impatient and (rest or time.monotonic() - self._asked < STATE_SECONDS):
+            return None
+        self._asked = time.monotonic()
+        state = self.launcher.state(self.job)
+        if state.running:
+            return None
+        # it may have ended between the two questions
+        again = script(self.launcher.host, 'cat "$1/exit" 2>/dev/null', self.job.folder).output.strip()
+        return (int(again), "") if again else (state.exit_code, state.reason or "the job disappeared")
+
+    def _watch(self, console: Path, tunnel: Tunnel | None) -> tuple[int | None, str]:
+        shown, uploaded = self.write, time.monotonic()
+        with console.open("ab") as log:
+
+            def both(text: bytes) -> None:
+                log.write(text)
+                log.flush()
+                shown(text)
+
+            self.write = both
+            try:
+                while True:
+                    ended = self._patiently(tunnel)
+                    if ended:
+                        return ended
+                    if time.monotonic() - uploaded > UPLOAD_SECONDS and console.stat().st_size:
+                        self.client.log_artifact(self.job.run_id, str(console))
+                        uploaded = time.monotonic()
+                    time.sleep(POLL_SECONDS)
+            finally:
+                self.write = shown
+
+    def _patiently(self, tunnel: Tunnel | None) -> tuple[int | None, str] | None:
+        try:
+            if tunnel:
+                tunnel.open()
+            ended = self.poll()
+        except EnvironmentProblem as problem:
+            now = time.monotonic()
+            if not self._lost_since:
+                self._lost_since = now
+                self.say(f"connection lost, trying again: {problem}")
+            if now - self._lost_since > PATIENCE_SECONDS:
+                raise EnvironmentProblem(
+                    f"{problem} The job may go on there: workload-forecast logs -f {self.job.run_id}"
+                ) from None
+            return None
+        if self._lost_since:
+            self.say("connected again")
+            self._lost_since = 0.0
+        return ended
+
+    def _finish(self, console: Path, code: int | None, reason: str) -> Outcome:
+        run = self.client.get_run(self.job.run_id)
+        cancelled = run.data.tags.get(CANCELLED)
+        if cancelled:
+            outcome = Outcome("KILLED", code, f"cancelled by {cancelled}")
+        elif code == 0:
+            outcome = Outcome("FINISHED", 0, "finished")
+        else:
+            outcome = Outcome("FAILED", code, reason or f"exit code {code}")
+        if REASON in run.data.tags:  # somebody else followed it to its end
+            return outcome
+        if console.stat().st_size:
+            self.client.log_artifact(self.job.run_id, str(console))
+        if outcome.status == "FINISHED" and run.info.status == "FAILED":
+            outcome = Outcome("FAILED", code, "the program ended its run as failed")
+        self._fetch()
+        end(self.client, self.job.run_id, status=outcome.status, code=outcome.code, reason=outcome.reason)
+        self._clean()
+        return outcome
+
+    def _fetch(self) -> None:
+        """Bring back what the job has left in its results' home."""
+        job, host = self.job, self.launcher.host
+        wanted = job.configuration.fetch_results
+        if host.local or not (wanted is True or (wanted == "auto" and self.launcher.contained)):
+            return
+        found = script(host, _NEW_FILES, job.home_source, f"{job.folder}/runner.sh", seconds=300).raw
+        files = [os.fsdecode(name) for name in found.split(b"\0") if name]
+        if files:
+            self.say(f"results: {len(files)} files from {host.label} to {job.local_home}")
+            host.get(job.home_source, files, Path(job.local_home))
+
+    def _clean(self) -> None:
+        self.launcher.clean(self.job)
+        checked(script(self.launcher.host, 'rm -rf -- "$1"', self.job.folder), "cleaning up", self.launcher.host.label)
+
+    def _tunnel(self) -> Tunnel | None:
+        if not self.job.remote_port:
+            return None
+        assert isinstance(self.launcher.host, SshHost)
+        return Tunnel(self.launcher.host, self.client.tracking_uri, self.job.remote_port)
+
+
+def follow_run(run_id: str, write: Callable[[bytes], object], say: Callable[[str], None]) -> Outcome:
+    """Follow a run that was launched on a target, from the beginning of its console; an ended one shows what is kept.
+
+    Raises:
+        SettingsError: there is no such run.
+    """
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    run, job = find_job(client, run_id)
+    if REASON in run.data.tags:
+        _show_kept(client, run_id, write)
+        code = run.data.tags.get("workload_forecast.exit_code", "")
+        return Outcome(run.info.status, int(code) if re.fullmatch(r"-?\d+", code) else None, run.data.tags[REASON])
+    return Follower(client, job, open_launcher(job.target), write, say).follow()
+
+
+def show_log(run_id: str, write: Callable[[bytes], object]) -> None:
+    """Show what a run has written to its console so far."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    run, job = find_job(client, run_id)
+    if REASON in run.data.tags:
+        _show_kept(client, run_id, write)
+        return
+    command = ["cat", "--", f"{job.folder}/log"]
+    write(open_launcher(job.target).host.run(command, seconds=600).raw)
+
+
+def cancel_run(run_id: str) -> Outcome:
+    """End a run on a target; one that has ended stays as it is.
+
+    Raises:
+        SettingsError: there is no such run, or it was not launched on a target.
+        EnvironmentProblem: the target cannot be reached.
+    """
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    run, job = find_job(client, run_id)
+    if REASON in run.data.tags:
+        return Outcome(run.info.status, None, f"had ended: {run.data.tags[REASON]}")
+    return Follower(client, job, open_launcher(job.target), lambda _: None, lambda _: None).cancel()
+
+
+def _show_kept(client: MlflowClient, run_id: str, write: Callable[[bytes], object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        if any(artifact.path == LOG for artifact in client.list_artifacts(run_id)):
+            write(Path(client.download_artifacts(run_id, LOG, folder)).read_bytes())
+
+
+def follow_in_background(run_id: str, tracking_uri: str) -> int:
+    """Start a process of its own that follows the run to its end, and return its process id."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "workload_forecast"
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / f"{run_id}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workload_forecast.targets.follow", run_id],
+            env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    return process.pid
+
+
+if __name__ == "__main__":
+    follow_run(sys.argv[1], lambda _: None, lambda text: print(text, file=sys.stderr))

@@ -1,0 +1,81 @@
+"""What a run keeps of how and where it was run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workload_forecast.errors import SettingsError
+from workload_forecast.git import git_state
+from workload_forecast.targets.contract import Environment, Job
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+TAG = "workload_forecast."
+JOB = f"{TAG}job"
+CANCELLED = f"{TAG}cancelled"
+REASON = f"{TAG}exit_reason"
+LOG = "console.log"
+ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+def describe(client: MlflowClient, job: Job, environment: Environment, engine: str, project: Path) -> None:
+    """Tag the run with target, environment, engine and code, and keep what is needed to find the job again."""
+    tags = {
+        "target": job.target.name,
+        "target_type": job.target.type,
+        "target_address": job.target.address or "this machine",
+        "environment": environment.name,
+        "engine": engine,
+        **environment.facts,
+    }
+    for name, value in tags.items():
+        client.set_tag(job.run_id, TAG + name, value)
+    _, diff = git_state(project)
+    client.set_tag(job.run_id, f"{TAG}uncommitted", str(bool(diff)).lower())
+    if diff:
+        client.log_text(job.run_id, diff, "uncommitted.diff")
+
+
+def keep(client: MlflowClient, job: Job) -> None:
+    """Write down how the job is found again."""
+    client.set_tag(job.run_id, JOB, json.dumps(job.record()))
+
+
+def find_job(client: MlflowClient, run_id: str) -> tuple[Run, Job]:
+    """Return the run and the job that it was launched as.
+
+    Raises:
+        SettingsError: there is no such run, or it was not launched on a target.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as problem:
+        raise SettingsError(f"run {run_id} was not found in {client.tracking_uri}: {problem.message}") from None
+    if JOB not in run.data.tags:
+        raise SettingsError(f"run {run_id} was not launched on a target (it has no tag {JOB}).")
+    return run, Job.from_record(json.loads(run.data.tags[JOB]))
+
+
+def end(client: MlflowClient, run_id: str, *, status: str, code: int | None, reason: str) -> None:
+    """End the run and whatever is nested in it, with the reason; a run that ended itself keeps its status."""
+    run = client.get_run(run_id)
+    client.set_tag(run_id, f"{TAG}exit_code", "unknown" if code is None else str(code))
+    for child in _open_children(client, run):
+        end_status = "KILLED" if status == "KILLED" else "FAILED"
+        client.set_terminated(child.info.run_id, end_status)
+    if run.info.status not in ENDED or (status != "FINISHED" and run.info.status == "FINISHED") or status == "KILLED":
+        client.set_terminated(run_id, status)
+    ended = client.get_run(run_id).info
+    client.set_tag(run_id, f"{TAG}seconds", f"{((ended.end_time or 0) - ended.start_time) / 1000:.1f}")
+    client.set_tag(run_id, REASON, reason)
+
+
+def _open_children(client: MlflowClient, run: Run) -> list[Any]:
+    query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
+    return list(client.search_runs([run.info.experiment_id], query))
