@@ -287,6 +287,7 @@ class FakeDatabricks:
             "DATABRICKS_HOST": self.host,
             "DATABRICKS_TOKEN": TOKEN,
             "LANG": "C.UTF-8",
+            "TMPDIR": str(self.disk),
         }
         disable = {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
         job.process = subprocess.Popen(

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import os
+import shlex
 import sys
 import tarfile
 import time
@@ -64,7 +65,7 @@ entry_points:
     parameters: {spaces: string, quotes: string, lines: string, unicode: string, template: string, empty: string}
     command: "python probe.py {spaces} {quotes} {lines} {unicode} {template} {empty}"
   fail: {command: "python -m package.fail"}
-  shell: {command: "echo from-the-shell && sleep 300"}
+  shell: {command: "echo $MLFLOW_RUN_ID $DATABRICKS_TOKEN $$ > $GREETING.x; mv $GREETING.x $GREETING; sleep 300"}
 """
 PROBE = """
 import os, sys
@@ -79,11 +80,14 @@ with mlflow.start_run():
 
 @pytest.fixture(scope="module")
 def tracking_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The store behind the fake's tracking server, which MLflow reads from the environment once a process."""
+    """The store behind the fake's tracking server, which MLflow opens once a process."""
+    from mlflow.server import handlers
+
     folder = tmp_path_factory.mktemp("tracking")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{folder}/mlflow.db")
         patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", (folder / "artifacts").as_uri())
+        patch.setattr(handlers, "_tracking_store", None)
         yield
 
 
@@ -100,6 +104,7 @@ def fake(tracking_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(run_module, "POLL_SECONDS", 0.1)
         mlflow.set_tracking_uri("databricks")
         monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", mlflow.create_experiment(f"/Users/me/{tmp_path.name}"))
+        mlflow.set_tracking_uri("databricks")  # a server that opens its store makes that the current one
         yield workspace
         unexpected = [each for each in workspace.refusals if "RESOURCE_DOES_NOT_EXIST" not in each]
         unexpected = [each for each in unexpected if "No file or directory" not in each]
@@ -155,7 +160,9 @@ def test_existing_cluster_runs_the_command_as_it_is_in_the_clusters_python(fake:
     assert found.info.status == "FINISHED"
     assert found.info.experiment_id == environment["MLFLOW_EXPERIMENT_ID"]
     assert found.data.metrics == {"answer": 42.0}
-    assert found.data.params == ODD
+    assert {name: shlex.split(value) for name, value in found.data.params.items()} == {
+        name: [odd] for name, odd in ODD.items()
+    }
     assert found.data.tags[tags.MLFLOW_DATABRICKS_CLUSTER_ID] == CLUSTER
     assert found.data.tags[tags.MLFLOW_DATABRICKS_SHELL_JOB_RUN_ID] == str(run.job_run_id)
     assert found.data.tags[tags.MLFLOW_DATABRICKS_RUN_URL] == f"{fake.host}/#job/11/run/{run.job_run_id}"
@@ -226,19 +233,24 @@ def test_a_cluster_that_never_starts_ends_the_run(fake: Any, project: Path) -> N
 
 
 def test_cancel_kills_the_command_and_the_run_is_found_again_by_its_id(fake: Any, project: Path) -> None:
-    started = submit_existing(project, EXISTING, entry_point="shell")
+    seen = fake.folder / "seen"
+    started = submit_existing(project, EXISTING, entry_point="shell", environment={"GREETING": str(seen)})
     job = fake.jobs[started.job_run_id]
-    deadline = time.monotonic() + 60
-    while job.process is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    deadline = time.monotonic() + 120
+    while not seen.exists() and not job.result and time.monotonic() < deadline:
+        time.sleep(0.1)
+    run_id, token, process = seen.read_text().split()
+    assert run_id == started.run_id
+    assert token == TOKEN, "the shell is handed the workspace's credentials on the cluster"
     run = DatabricksRun.attach(started.run_id)
     assert run.get_status() == "RUNNING"
     run.cancel()
     assert run.get_status() == "KILLED"
-    assert job.process.poll() is not None
+    assert not Path("/proc", process).exists()
     found = MlflowClient().get_run(run.run_id)
     assert found.info.status == "KILLED"
     assert found.data.tags[REASON] == "CANCELED – Run cancelled."
+    _assert_no_secret(fake)
 
 
 def test_the_same_project_is_uploaded_once(fake: Any, project: Path) -> None:

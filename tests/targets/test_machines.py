@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.targets.machines.base_image import base_image
-from tests.targets.machines.docker import DockerEngine, docker_engine
+from tests.targets.machines.docker import DockerEngine
 from tests.targets.machines.packages import elsewhere, pip_conf
-from tests.targets.machines.process import INSTALL, MachineError, fetch, require, short_folder
-from tests.targets.machines.spark import SparkCluster, copy_spark, spark_cluster
-from tests.targets.machines.ssh import SshServer, ssh_server
-from tests.targets.machines.tracking import TrackingServer, tracking_server
+from tests.targets.machines.process import INSTALL, MachineError, fetch, require
+from tests.targets.machines.spark import SparkCluster
+from tests.targets.machines.ssh import SshServer
+from tests.targets.machines.tracking import TrackingServer
 
 pytestmark = [pytest.mark.targets]
 
+# what the engine of the suite has from its start
 IMAGE = "python:3.11-slim-bookworm"
 COUNT_JOB = """
+import os
 import time
-from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 session = SparkSession.builder.appName("count").getOrCreate()
@@ -31,7 +30,7 @@ session = SparkSession.builder.appName("count").getOrCreate()
 
 def place(_):
     time.sleep(1)  # long enough for the second executor to get its share
-    return SparkFiles.getRootDirectory()
+    return os.getcwd()  # each executor has a folder of its own
 
 
 parts = session.sparkContext.parallelize(range(8), 8)
@@ -40,58 +39,28 @@ print("rows", session.range(1000).repartition(4).count())
 """
 
 
-@pytest.fixture(scope="session")
-def engine() -> Iterator[DockerEngine]:
-    with short_folder("docker") as folder, docker_engine(folder) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="session")
-def image(engine: DockerEngine) -> str:
-    return base_image(engine, IMAGE)
-
-
-@pytest.fixture(scope="session")
-def ssh(engine: DockerEngine) -> Iterator[SshServer]:
-    variables = {"DOCKER_HOST": engine.host}
-    with short_folder("ssh") as folder, ssh_server(folder, [engine.group], variables) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def cluster(ssh: SshServer) -> Iterator[SparkCluster]:
-    with short_folder("spark") as folder, spark_cluster(folder, ssh.user, copy_spark(folder)) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="session")
-def tracking() -> Iterator[TrackingServer]:
-    with short_folder("tracking") as folder, tracking_server(folder) as server:
-        yield server
-
-
 class TestDocker:
-    def test_a_container_runs_python_as_another_user(self, engine: DockerEngine, image: str) -> None:
+    def test_a_container_runs_python_as_another_user(self, engine: DockerEngine) -> None:
         program = "import os, sys; print(os.getuid(), *sys.version_info[:2])"
-        done = engine.docker("run", "--rm", "--user", "1234:1234", image, "python", "-c", program)
+        done = engine.docker("run", "--rm", "--user", "1234:1234", IMAGE, "python", "-c", program)
         assert done.stdout == "1234 3 11\n"
 
-    def test_pip_installs_during_a_build(self, engine: DockerEngine, image: str, tmp_path: Path) -> None:
-        (tmp_path / "Dockerfile").write_text(f"FROM {image}\nRUN pip install --no-cache-dir six\n")
+    def test_pip_installs_during_a_build(self, engine: DockerEngine, tmp_path: Path) -> None:
+        (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN pip install --no-cache-dir six\n")
         engine.docker("build", "--network", "host", "--tag", "with-six", str(tmp_path))
         done = engine.docker("run", "--rm", "with-six", "python", "-c", "import six; print(six.__name__)")
         assert done.stdout == "six\n"
 
-    def test_limits_hold(self, engine: DockerEngine, image: str) -> None:
+    def test_limits_hold(self, engine: DockerEngine) -> None:
         hungry = "x = bytearray(300 * 1024 * 1024); print(len(x))"
-        command = ["run", "--rm", "--memory", "100m", "--memory-swap", "100m", image, "python", "-c", hungry]
+        command = ["run", "--rm", "--memory", "100m", "--memory-swap", "100m", IMAGE, "python", "-c", hungry]
         assert engine.docker(*command, check=False).returncode == 137
 
-    def test_images_survive_a_stop(self, engine: DockerEngine, image: str) -> None:
+    def test_images_survive_a_stop(self, engine: DockerEngine) -> None:
         engine.stop()
         assert engine.docker("version", check=False).returncode != 0
         engine.start()
-        assert image in engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.splitlines()
+        assert IMAGE in engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.splitlines()
 
 
 class TestSsh:
@@ -155,10 +124,14 @@ class TestSsh:
 class TestSpark:
     def test_a_job_counts_on_two_executors(self, ssh: SshServer, cluster: SparkCluster) -> None:
         (ssh.home / "count.py").write_text(COUNT_JOB)
-        # a busy machine takes its time to start the second executor
-        wait = "--conf spark.scheduler.minRegisteredResourcesRatio=1"
-        wait += " --conf spark.scheduler.maxRegisteredResourcesWaitingTime=2min"
-        done = ssh.ssh(f"{cluster.spark_home}/bin/spark-submit --master {cluster.master_url} {wait} count.py")
+        # a busy machine takes its time to start the second executor, which Spark awaits only with all of these
+        wait = {
+            "spark.cores.max": "2",
+            "spark.scheduler.minRegisteredResourcesRatio": "1",
+            "spark.scheduler.maxRegisteredResourcesWaitingTime": "3min",
+        }
+        options = " ".join(f"--conf {name}={value}" for name, value in wait.items())
+        done = ssh.ssh(f"{cluster.spark_home}/bin/spark-submit --master {cluster.master_url} {options} count.py")
         assert done.stdout.splitlines() == ["executors 2", "rows 1000"], done.stderr
         assert cluster.active_applications() == []
 

@@ -145,5 +145,9 @@ class Launcher(ABC):
     def cancel(self, job: Job) -> None:
         """End the job and all that it started; does nothing if it has ended."""
 
+    def learnt(self, console: str) -> Mapping[str, str]:  # noqa: ARG002  most consoles tell nothing of that kind
+        """Return tags that the job's console tells, like the cluster's own number of the application."""
+        return {}
+
     def clean(self, job: Job) -> None:  # noqa: B027  most types leave nothing but the run folder
         """Remove what the job leaves on the target besides its run folder."""

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 
 from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.targets.contract import Job, Launcher
-from workload_forecast.targets.history import CANCELLED, LOG, REASON, end, find_job
+from workload_forecast.targets.history import CANCELLED, CODE, LOG, REASON, TAG, end, find_job
 from workload_forecast.targets.hosts import SshHost, checked, script
 from workload_forecast.targets.places import open_launcher
 from workload_forecast.targets.tracking import Tunnel
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 POLL_SECONDS = 1.0
 #: How often the run shows the log so far, and how often a silent job is asked after.
@@ -40,7 +41,7 @@ PATIENCE_SECONDS = 600.0
 CHUNK_BYTES = 2**22
 
 _POLL = f"""
-cd "$1" 2>/dev/null || {{ echo gone; exit; }}
+cd "$1" 2>/dev/null || exit 0
 # read before the log, so that the log is whole when the end is known
 [[ -e exit ]] && echo "exit $(cat exit)" || echo running
 tail -c "+$(($2 + 1))" log 2>/dev/null | head -c {CHUNK_BYTES}
@@ -92,8 +93,8 @@ class Follower:
             console = Path(folder) / LOG
             with console.open("wb") as log:
                 self.write = log.write
-                before, ended = -CHUNK_BYTES, None
-                while ended is None and self._offset - before >= CHUNK_BYTES:  # a long log comes in several pieces
+                before, ended = -1, None
+                while ended is None and self._offset > before:
                     before, ended = self._offset, self.poll(impatient=True)
             return self._finish(console, *ended) if ended else None
 
@@ -112,23 +113,28 @@ class Follower:
 
         ``impatient`` asks after the process or container at once, rather than every few seconds.
         """
-        first, _, rest = script(self.launcher.host, _POLL, self.job.folder, str(self._offset)).raw.partition(b"\n")
-        if rest:
-            self._offset += len(rest)
-            self.write(rest)
-        if first == b"gone":
-            return None, "the run folder on the target is gone"
-        if first.startswith(b"exit "):
-            return (int(first[5:]), "") if len(rest) < CHUNK_BYTES else None
-        if not impatient and (rest or time.monotonic() - self._asked < STATE_SECONDS):
+        code, wrote = self._read()
+        if code is not None:
+            return code, ""
+        if not impatient and (wrote or time.monotonic() - self._asked < STATE_SECONDS):
             return None
         self._asked = time.monotonic()
         state = self.launcher.state(self.job)
         if state.running:
             return None
-        # it may have ended between the two questions
-        again = script(self.launcher.host, 'cat "$1/exit" 2>/dev/null', self.job.folder).output.strip()
-        return (int(again), "") if again else (state.exit_code, state.reason or "the job disappeared")
+        code, wrote = self._read()  # it may have ended between the two questions
+        while code is None and wrote:
+            code, wrote = self._read()
+        return (state.exit_code, state.reason or "the job disappeared") if code is None else (code, "")
+
+    def _read(self) -> tuple[int | None, int]:
+        """Pass on what the job has written since; return its exit code, once all is read, and how much there was."""
+        first, _, rest = script(self.launcher.host, _POLL, self.job.folder, str(self._offset)).raw.partition(b"\n")
+        if rest:
+            self._offset += len(rest)
+            self.write(rest)
+        done = first.startswith(b"exit ") and len(rest) < CHUNK_BYTES
+        return int(first[5:]) if done else None, len(rest)
 
     def _watch(self, console: Path, tunnel: Tunnel | None) -> tuple[int | None, str]:
         shown, uploaded = self.write, time.monotonic()
@@ -145,8 +151,8 @@ class Follower:
                     ended = self._patiently(tunnel)
                     if ended:
                         return ended
-                    if time.monotonic() - uploaded > UPLOAD_SECONDS and console.stat().st_size:
-                        self.client.log_artifact(self.job.run_id, str(console))
+                    if time.monotonic() - uploaded > UPLOAD_SECONDS:
+                        self._keep(console)
                         uploaded = time.monotonic()
                     time.sleep(POLL_SECONDS)
             finally:
@@ -174,6 +180,8 @@ class Follower:
 
     def _finish(self, console: Path, code: int | None, reason: str) -> Outcome:
         run = self.client.get_run(self.job.run_id)
+        if REASON in run.data.tags:  # somebody else has followed it to its end
+            return _kept_outcome(run)
         cancelled = run.data.tags.get(CANCELLED)
         if cancelled:
             outcome = Outcome("KILLED", code, f"cancelled by {cancelled}")
@@ -181,16 +189,21 @@ class Follower:
             outcome = Outcome("FINISHED", 0, "finished")
         else:
             outcome = Outcome("FAILED", code, reason or f"exit code {code}")
-        if REASON in run.data.tags:  # somebody else followed it to its end
-            return outcome
-        if console.stat().st_size:
-            self.client.log_artifact(self.job.run_id, str(console))
+        self._keep(console)
         if outcome.status == "FINISHED" and run.info.status == "FAILED":
             outcome = Outcome("FAILED", code, "the program ended its run as failed")
         self._fetch()
         end(self.client, self.job.run_id, status=outcome.status, code=outcome.code, reason=outcome.reason)
         self._clean()
         return outcome
+
+    def _keep(self, console: Path) -> None:
+        """Keep the console so far with the run, and what it tells."""
+        if not console.stat().st_size:
+            return
+        self.client.log_artifact(self.job.run_id, str(console))
+        for name, value in self.launcher.learnt(console.read_text(errors="replace")).items():
+            self.client.set_tag(self.job.run_id, TAG + name, value)
 
     def _fetch(self) -> None:
         """Bring back what the job has left in its results' home."""
@@ -227,8 +240,7 @@ def follow_run(run_id: str, write: Callable[[bytes], object], say: Callable[[str
     run, job = find_job(client, run_id)
     if REASON in run.data.tags:
         _show_kept(client, run_id, write)
-        code = run.data.tags.get("workload_forecast.exit_code", "")
-        return Outcome(run.info.status, int(code) if re.fullmatch(r"-?\d+", code) else None, run.data.tags[REASON])
+        return _kept_outcome(run)
     return Follower(client, job, open_launcher(job.target), write, say).follow()
 
 
@@ -257,8 +269,13 @@ def cancel_run(run_id: str) -> Outcome:
     client = MlflowClient()
     run, job = find_job(client, run_id)
     if REASON in run.data.tags:
-        return Outcome(run.info.status, None, f"had ended: {run.data.tags[REASON]}")
+        return _kept_outcome(run)
     return Follower(client, job, open_launcher(job.target), lambda _: None, lambda _: None).cancel()
+
+
+def _kept_outcome(run: Run) -> Outcome:
+    code = run.data.tags.get(CODE, "")
+    return Outcome(run.info.status, int(code) if re.fullmatch(r"-?\d+", code) else None, run.data.tags[REASON])
 
 
 def _show_kept(client: MlflowClient, run_id: str, write: Callable[[bytes], object]) -> None:

@@ -18,6 +18,7 @@ TAG = "workload_forecast."
 JOB = f"{TAG}job"
 CANCELLED = f"{TAG}cancelled"
 REASON = f"{TAG}exit_reason"
+CODE = f"{TAG}exit_code"
 LOG = "console.log"
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
@@ -65,7 +66,7 @@ def find_job(client: MlflowClient, run_id: str) -> tuple[Run, Job]:
 def end(client: MlflowClient, run_id: str, *, status: str, code: int | None, reason: str) -> None:
     """End the run and whatever is nested in it, with the reason; a run that ended itself keeps its status."""
     run = client.get_run(run_id)
-    client.set_tag(run_id, f"{TAG}exit_code", "unknown" if code is None else str(code))
+    client.set_tag(run_id, CODE, "unknown" if code is None else str(code))
     for child in _open_children(client, run):
         end_status = "KILLED" if status == "KILLED" else "FAILED"
         client.set_terminated(child.info.run_id, end_status)

@@ -107,10 +107,11 @@ def told(host: Host, command: Sequence[str], say: Callable[[str], None], given: 
     feeder = threading.Thread(target=_feed, args=(process.stdin, given), daemon=True)
     feeder.start()
     lines = []
-    for line in process.stdout:
-        lines.append(line)
-        say(line.decode(errors="replace").rstrip())
-    code = process.wait()
+    with process:
+        for line in process.stdout:
+            lines.append(line)
+            say(line.decode(errors="replace").rstrip())
+    code = process.returncode
     output = b"".join(lines)
     if code == _SSH_FAILED and not host.local:
         raise EnvironmentProblem(unreachable(host.label, output.decode(errors="replace")))

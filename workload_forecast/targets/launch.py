@@ -22,7 +22,16 @@ from workload_forecast.targets.job import PROJECT_NAME, RUNNER, as_exports, entr
 from workload_forecast.targets.places import Places, find_places, open_launcher
 from workload_forecast.targets.preflight import demand, preflight
 from workload_forecast.targets.snapshot import copy, project_files
-from workload_forecast.targets.tracking import Tunnel, local_store, needs_tunnel, uri_through
+from workload_forecast.targets.tracking import (
+    Tunnel,
+    as_seen_from_anywhere,
+    endpoint,
+    local_store,
+    login,
+    needs_tunnel,
+    uri_through,
+    without_password,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -137,7 +146,7 @@ def _plan(request: Request, client: MlflowClient) -> _Plan:
     project = load_project(str(folder))
     known = getattr(project.get_entry_point(request.entry_point), "parameters", {})
     parameters = sampled(request.parameters, configuration, known)
-    passed_on = secrets(configuration, os.environ)
+    passed_on = {**login(request.tracking_uri), **secrets(configuration, os.environ), **_declared(project)}
     target = load_target(configuration.target, folder)
     if request.type not in {None, target.type}:
         raise SettingsError(f"target {target.name} is of type {target.type}, not {request.type}: use -b {target.type}.")
@@ -183,7 +192,7 @@ def _job(plan: _Plan, run_id: str, artifact_uri: str) -> Job:
             request.configuration,
             run_id=run_id,
             experiment_id=request.experiment_id,
-            tracking_uri=uri_through(request.tracking_uri, port) if port else request.tracking_uri,
+            tracking_uri=_job_uri(request.tracking_uri, port),
             home=home,
             shared=places.shared,
         ),
@@ -194,6 +203,13 @@ def _job(plan: _Plan, run_id: str, artifact_uri: str) -> Job:
         remote_port=port,
         secrets=plan.secrets,
     )
+
+
+def _job_uri(uri: str, port: int) -> str:
+    """Return the tracking URI that the job gets; user and password travel apart, as secrets."""
+    if port:
+        return uri_through(uri, port)
+    return without_password(uri) if endpoint(uri) else as_seen_from_anywhere(uri)
 
 
 def _homes(launcher: Launcher, places: Places, local_home: str) -> tuple[str, str]:
@@ -245,6 +261,21 @@ def _store_mounts(plan: _Plan, artifact_uri: str) -> list[Mount]:
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     return [Mount(source=str(folder), target=str(folder), read_only=False) for folder in dict.fromkeys(folders)]
+
+
+def _declared(project: Any) -> dict[str, str]:
+    """Return the variables of MLproject's own ``docker_env``: given there, or to be copied from this process.
+
+    Raises:
+        SettingsError: one that is to be copied is not set.
+    """
+    found = {}
+    for entry in (project.docker_env or {}).get("environment") or []:
+        name, value = entry if isinstance(entry, list) else (entry, os.environ.get(entry))
+        if value is None:
+            raise SettingsError(f"MLproject's docker_env copies the variable {name}, which is not set here: export it.")
+        found[name] = value
+    return found
 
 
 def _project_mounts(project: Any) -> list[Mount]:

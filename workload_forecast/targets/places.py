@@ -48,7 +48,10 @@ def open_launcher(target: ComputeTarget) -> Launcher:
         from workload_forecast.targets.spark_cluster import SparkLauncher
 
         return SparkLauncher(target, host)
-    raise SettingsError(f"type {target.type} is launched by MLflow itself: mlflow run … -b databricks -c SPEC.json.")
+    raise SettingsError(
+        f"target {target.name} is of type {target.type}, which runs there by the Jobs API: use workload-forecast submit, "
+        "and look at the run and its job in the workspace."
+    )
 
 
 def find_places(target: ComputeTarget, host: Host) -> Places:

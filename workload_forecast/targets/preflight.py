@@ -34,7 +34,10 @@ def preflight(
     """Yield the checks one after the other. The connection itself has been made: ``places`` come from there."""
     host = launcher.host
     yield Check("connection", True, host.label)
-    yield from launcher.checks(configuration, project)
+    own = list(launcher.checks(configuration, project))
+    yield from own
+    if not all(check.passed for check in own):
+        return  # what follows would only say the same in other words
     yield check_reachable_from_here(tracking_uri)
     yield from check_tracking(tracking_uri, artifact_location, host, contained=launcher.contained)
     prepared = launcher.prepared(configuration, project, places.base)

@@ -66,7 +66,7 @@ _QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.|'')*'"
 # JSON inside a text of JSON: each quote and backslash once more with backslashes
 _QUOTED_TWICE = r"\\\"(?:[^\"\\\n]|\\{4}|\\{3}\"|\\\\[^\\\"\n]|\\[^\"\\\n])*\\\""
 _END = r"\s\"'&;,"
-_REFERENCE = rf"(?:\$\{{[^}}\s]*\}}|\{{\{{[^}}\n]*\}}\}}|<[^<>\n]*>)(?![^{_END})\]}}>])"
+_REFERENCE = rf"(?:\$\{{[^{{}}\s]*\}}|\{{\{{[^{{}}\n]*\}}\}}|<[^<>\n]*>)(?![^{_END})\]}}>])"
 # A bracket at the start opens a list or a mapping (but for ODBC's braces), one at the end closes what is around.
 _BARE = rf"\{{[^{{}}\n\"':]+\}}|[^{_END}\[{{](?:(?:[^{_END}]|[\"'](?=\w))*[^{_END}()\]}}>])?"
 # NAME=value of a file with environment variables, name: value of YAML: up to the end of the line, spaces and all
@@ -93,6 +93,8 @@ def looks_secret(name: str) -> bool:
 
     Names of places and numbers of such things (``SSH_KEY_FILE``, ``MAX_TOKENS``) do not.
     """
+    if name in {"PWD", "OLDPWD"}:  # every shell's working directory
+        return False
     words = [word.lower() for word in _WORDS.findall(name)]
     if not words or words[0] in _HARMLESS_FIRST or words[-1] in _HARMLESS_LAST:
         return False
@@ -135,7 +137,7 @@ def _value_taken_out(match: re.Match[str]) -> str:
     if not looks_secret(name) or _PLAIN_VALUE.fullmatch(value) or value.startswith(REPLACEMENT):
         return match[0]
     # `key: mlflow.user` is the key of some pair, and says nothing; `key: 4f9c…` may be a secret.
-    if name in {"key", "keys"} and not re.search(r"(?=[^\s]*[A-Za-z])(?=[^\s]*\d)[\w+/=-]{16}", value):
+    if name in {"key", "keys"} and not (len(value) >= 16 and re.search(r"\d", value) and re.search(r"[A-Za-z]", value)):
         return match[0]
     before = re.match(r"\\?[\"']", value)
     mark = before[0] if before and value.endswith(before[0]) else ""

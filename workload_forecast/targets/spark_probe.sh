@@ -31,13 +31,13 @@ about_python='
 import sys
 from importlib.util import find_spec
 makes_venv = all(find_spec(name) for name in ("venv", "ensurepip"))
-print(sys.executable, "%d.%d.%d" % sys.version_info[:3], "venv" if makes_venv else "", sep="\t")
+print(sys.executable, "%d.%d.%d" % sys.version_info[:3], makes_venv, sep="\t")
 '
-for candidate in "$python_location" python3.13 python3.12 python3.11 python3.10 python3; do
-  if [[ -n $candidate ]] && path=$(type -P -- "$candidate"); then
-    about=$(timeout 10 "$path" -I -c "$about_python" </dev/null 2>/dev/null) || continue
-    tell python "$about" "$([[ $candidate == "$python_location" ]] && echo named)"
-  fi
+candidates=("$python_location")
+[[ -n $python_location ]] || candidates=(python3.13 python3.12 python3.11 python3.10 python3)
+for candidate in "${candidates[@]}"; do
+  path=$(type -P -- "$candidate") || continue
+  about=$(timeout 10 "$path" -I -c "$about_python" </dev/null 2>/dev/null) && tell python "$about"
 done
 
 first() { # the first of several paths that is a program
@@ -54,25 +54,27 @@ tell tool conda "$(first "$(type -P conda)" "${CONDA_EXE:-}" ~/miniforge3/bin/co
   /opt/conda/bin/conda /usr/bin/anaconda/bin/conda)"
 tell tool yarn "$(first "$(type -P yarn)" /usr/bin/yarn /usr/hdp/current/hadoop-yarn-client/bin/yarn)"
 
-java() { # where it was found, its home
+tell_java() { # where it was found, its home
   local version=
   [[ -x $2/bin/java ]] || return
   [[ -r $2/release ]] && version=$(sed -n 's/^JAVA_VERSION="\(.*\)".*/\1/p' "$2/release")
   [[ -n $version ]] || version=$(timeout 10 "$2/bin/java" -version 2>&1 </dev/null | sed -n 's/.* version "\(.*\)".*/\1/p')
   [[ -z $version ]] || tell java "$1" "$2" "$version"
 }
-[[ -z ${JAVA_HOME:-} ]] || java JAVA_HOME "$JAVA_HOME"
+[[ -z ${JAVA_HOME:-} ]] || tell_java JAVA_HOME "$JAVA_HOME"
 if path=$(type -P java); then
   path=$(readlink -f "$path")
-  java PATH "${path%/bin/java}"
+  tell_java PATH "${path%/bin/java}"
 fi
 for home in /usr/lib/jvm/*; do
-  [[ -L $home ]] || java "$home" "$home"
+  [[ -L $home ]] || tell_java "$home" "$home"
 done
 
 seen=:
-for submit in "$submit_location" "${SPARK_HOME:+$SPARK_HOME/bin/spark-submit}" "$(type -P spark-submit)" \
-  /usr/bin/spark-submit /usr/hdp/current/spark*-client/bin/spark-submit /opt/spark/bin/spark-submit; do
+candidates=("$submit_location")
+[[ -n $submit_location ]] || candidates=("${SPARK_HOME:+$SPARK_HOME/bin/spark-submit}" "$(type -P spark-submit)" \
+  /usr/bin/spark-submit /usr/hdp/current/spark*-client/bin/spark-submit /opt/spark/bin/spark-submit)
+for submit in "${candidates[@]}"; do
   [[ -f $submit && -x $submit ]] || continue
   real=$(readlink -f "$submit")
   [[ $seen != *":$real:"* ]] || continue
@@ -98,11 +100,11 @@ for submit in "$submit_location" "${SPARK_HOME:+$SPARK_HOME/bin/spark-submit}" "
     # spark-submit reads it too, and after our variables
     if [[ -r $conf/spark-env.sh ]]; then
       own=$(set +u; unset JAVA_HOME; . "$conf/spark-env.sh" >/dev/null 2>&1 </dev/null; printf '%s' "${JAVA_HOME:-}")
-      [[ -z $own ]] || java "$submit" "$own"
+      [[ -z $own ]] || tell_java "$submit" "$own"
     fi
     break
   done
-  tell spark "$submit" "$home" "$version" "$master" "$([[ $submit == "$submit_location" ]] && echo named)"
+  tell spark "$submit" "$home" "$version" "$master"
 done
 
 for conf in "${HADOOP_CONF_DIR:-}" "${YARN_CONF_DIR:-}" /etc/hadoop/conf; do

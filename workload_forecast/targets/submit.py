@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workload_forecast.errors import EnvironmentProblem, SettingsError
-from workload_forecast.targets.files import load_run_configuration, load_target
+from workload_forecast.targets.files import ComputeTarget, RunConfiguration, load_run_configuration, load_target
 from workload_forecast.targets.tracking import check_reachable_from_here
 
 
@@ -48,14 +48,28 @@ def submit_run(
     }
     try:
         if target.type == "databricks":
-            from workload_forecast.targets.databricks import submit_databricks
-
-            run = submit_databricks(target, how, project, **arguments)
-        else:
-            config = how.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-            run = mlflow.projects.run(project, backend=target.type, backend_config=config, **arguments)
+            return _submit_to_databricks(target, how, project, arguments)
+        config = how.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        run = mlflow.projects.run(project, backend=target.type, backend_config=config, **arguments)
     except ExecutionException as problem:
         raise EnvironmentProblem(str(problem)) from None
     except MlflowException as problem:
         raise SettingsError(problem.message) from None
+    return str(run.run_id)
+
+
+def _submit_to_databricks(target: ComputeTarget, how: RunConfiguration, project: str, given: Mapping[str, Any]) -> str:
+    """Submit to a cluster that MLflow's own backend makes, or to an existing one, as the cluster specification says."""
+    import mlflow
+
+    from workload_forecast.targets.databricks.backend import submit
+    from workload_forecast.targets.databricks.run import follow
+
+    experiment = mlflow.set_experiment(given["experiment_name"])
+    names = ("entry_point", "parameters", "version")
+    run = submit(project, how, target, experiment_id=experiment.experiment_id, **{name: given[name] for name in names})
+    if given["run_name"]:
+        mlflow.MlflowClient().set_tag(run.run_id, "mlflow.runName", given["run_name"])
+    if given["synchronous"]:
+        follow(run)
     return str(run.run_id)

@@ -112,7 +112,7 @@ def show(name: str, folder: Path | None) -> None:
 
 
 @target.command()
-@click.option("-c", "--config", "name", required=True, help="Run configuration: its name or path.")
+@click.option("-c", "--configuration", "name", required=True, help="Run configuration: its name or path.")
 @click.option(
     "--project",
     default=".",

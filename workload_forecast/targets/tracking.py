@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.targets.contract import Check
@@ -106,9 +106,22 @@ def needs_tunnel(uri: str, host: Host) -> bool:
 
 def uri_through(uri: str, port: int) -> str:
     """Return the tracking URI as the target sees it behind a tunnel that ends at its own ``port``."""
+    return urlsplit(uri)._replace(netloc=f"127.0.0.1:{port}").geturl()
+
+
+def as_seen_from_anywhere(uri: str) -> str:
+    """Return the URI of a store that is a file with its absolute path, and any other unchanged."""
+    store = local_store(uri)
+    if store is None:
+        return uri
+    return f"sqlite:///{quote(str(store))}" if uri.startswith("sqlite") else store.as_uri()
+
+
+def login(uri: str) -> dict[str, str]:
+    """Return MLflow's variables for the user and password that a tracking URI holds."""
     parts = urlsplit(uri)
-    user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
-    return parts._replace(netloc=f"{user}127.0.0.1:{port}").geturl()
+    named = {"MLFLOW_TRACKING_USERNAME": parts.username, "MLFLOW_TRACKING_PASSWORD": parts.password}
+    return {name: unquote(value) for name, value in named.items() if value} if endpoint(uri) else {}
 
 
 def without_password(uri: str) -> str:

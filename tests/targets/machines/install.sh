@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the machines of the target tests are made of, on Debian or Ubuntu and as root: a container engine, an SSH
+# Installs what the machines of the target tests are made of, on Debian 12 and as root: a container engine, an SSH
 # server, rsync, Java, Python with venv, and the tools that build the base image. Run it as often as you like; a
 # machine that has everything is left alone, without a look at the package index.
 set -euo pipefail
@@ -8,7 +8,6 @@ set -euo pipefail
 declare -A brings=(
   [dockerd]=docker.io
   [docker]=docker.io
-  [iptables]=iptables # Docker's networks
   [sshd]=openssh-server
   [ssh]=openssh-client
   [rsync]=rsync
