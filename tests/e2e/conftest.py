@@ -1,105 +1,19 @@
-"""The project as its users have it: a clone in a folder of its own, run by the ``mlflow`` command."""
+"""What the end-to-end tests work with."""
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
-import subprocess
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
-from workload_forecast.sessions.generator import GeneratorSettings, generate
-
-PROJECT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """A clone of the working tree with its changes committed, and a folder to run it from."""
-
-    folder: Path
-    commit: str
-
-    @property
-    def client(self) -> MlflowClient:
-        return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
-
-    def environment(self) -> dict[str, str]:
-        """This process's, without what names another tracking store, with this Python's commands first."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "WORKLOAD_"))}
-        return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-    def shell(self, command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["bash", "-c", command],
-            cwd=folder or self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=1200,
-        )
-
-    def mlflow_run(
-        self,
-        entry_point: str,
-        parameters: Mapping[str, object] | None = None,
-        uri: str = ".",
-        folder: Path | None = None,
-        more: str = "",
-    ) -> subprocess.CompletedProcess[str]:
-        given = " ".join(f"-P {name}={shlex.quote(str(value))}" for name, value in (parameters or {}).items())
-        return self.shell(f"mlflow run {uri} --env-manager local -e {entry_point} {more} {given}", folder)
-
-    def runs(self, folder: Path | None = None) -> list[Run]:
-        client = MlflowClient(f"sqlite:///{(folder or self.folder) / 'mlflow.db'}")
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.invalid", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+from tests.checkouts import Checkout, generate_small_data, make_checkout
 
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    folder = tmp_path_factory.mktemp("a checkout") / "workload forecast"
-    listed = _git(PROJECT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
-    for name in filter(None, listed):
-        if (PROJECT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((PROJECT / name).read_bytes())
-    _git(folder, "init", "-q")
-    _git(folder, "add", "-A")
-    _git(folder, "commit", "-qm", "the working tree")
-    return Checkout(folder, _git(folder, "rev-parse", "HEAD"))
+    return make_checkout(tmp_path_factory.mktemp("a checkout") / "workload forecast")
 
 
 @pytest.fixture(scope="session")
 def small_settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three weeks of five servers, and the settings for them."""
-    folder = tmp_path_factory.mktemp("data")
-    wanted = GeneratorSettings(date(2016, 6, 1), date(2016, 6, 21), servers=5, sessions_per_server_hour=3)
-    generate(wanted, folder / "sessions")
-    return write_settings(folder / "settings.json", dataFile="sessions/*/*/*/*/request.csv")
-
-
-def write_settings(path: Path, **fields: str) -> Path:
-    dates: Mapping[str, str] = {
-        "trainingFrom": "2016-06-01 00:00:00",
-        "testFrom": "2016-06-18 00:00:00",
-        "to": "2016-06-21 23:59:59",
-        "missingHours": "zero",
-    }
-    path.write_text(json.dumps({**dates, **fields}))
-    return path
+    return generate_small_data(tmp_path_factory.mktemp("data"))

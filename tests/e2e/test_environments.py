@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Checkout
+from tests.checkouts import Checkout
 
 
 @pytest.mark.e2e

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 
-from tests.e2e.conftest import Checkout
+from tests.checkouts import Checkout
 from workload_forecast.schemas import FEATURE_NAMES, FEATURES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PROJECT, Checkout, write_settings
+from tests.checkouts import PROJECT, Checkout, write_settings
 from workload_forecast.config import load_settings
 
 README = (PROJECT / "README.md").read_text()

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workload_forecast.errors import DataError, EnvironmentProblem
-from workload_forecast.storage import lines as lines_module
 from workload_forecast.home import results_home
+from workload_forecast.storage import lines as lines_module
 from workload_forecast.storage.lines import count_lines
 from workload_forecast.storage.local import digest_of, find_files, first_lines, publish, read_info, write_info
 

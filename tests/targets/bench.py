@@ -43,7 +43,7 @@ entry_points:
 """
 
 #: Tells everything about its surroundings that a test wants to know, without any library.
-PROBE = '''
+PROBE = """
 import argparse, json, os, sys, time, urllib.request
 
 parser = argparse.ArgumentParser()
@@ -76,7 +76,7 @@ while time.time() < end:
     time.sleep(0.25)
 print("the end", flush=True)
 sys.exit(given.code)
-'''
+"""
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -151,7 +151,7 @@ class Bench:
         **configuration: Any,
     ) -> SubmittedRun:
         """Submit through MLflow's own interface."""
-        return mlflow.projects.run(
+        submitted: SubmittedRun = mlflow.projects.run(
             str(self.project),
             entry_point=entry_point,
             parameters=dict(parameters or {}),
@@ -160,6 +160,7 @@ class Bench:
             experiment_name="targets",
             synchronous=wait,
         )
+        return submitted
 
     def start_command(self, *arguments: str, **configuration: Any) -> subprocess.Popen[bytes]:
         """Start the plain ``mlflow run`` in a process of its own."""

@@ -22,7 +22,7 @@ SECRET = "wf-s3cret-do-not-tell"
 
 ODD = [
     "two words",
-    "it's \"quoted\" `here` $HOME $(date) \\ end",
+    'it\'s "quoted" `here` $HOME $(date) \\ end',
     "two\nlines\n",
     "größer als 日本語 🚀",
     "-starts --like=an option",
@@ -159,6 +159,12 @@ class TargetConformance:
         assert b"tick 1" in b"".join(seen)
         assert run.wait()
 
+    def test_a_shell_command_of_the_project(self, bench: Bench) -> None:
+        with pytest.raises(ExecutionException, match="failed"):
+            bench.submit(entry_point="shell", framework="python")
+        assert bench.last_run().data.tags["workload_forecast.exit_code"] == "7"
+        assert "from a shell" in bench.console(bench.last_run().info.run_id)
+
     def test_a_job_that_disappears_does_not_run_for_ever(self, bench: Bench) -> None:
         run = bench.submit({"seconds": "300"}, wait=False)
         bench.wait_for_tick(run.run_id)
@@ -184,7 +190,7 @@ class TargetConformance:
 
     def test_an_environment_that_must_be_there_is_an_error_before_the_launch(self, bench: Bench) -> None:
         (bench.project / "requirements.txt").write_text(_unique_requirement())
-        with pytest.raises(ExecutionException, match="nothing was launched.*environment: not prepared"):
+        with pytest.raises(ExecutionException, match=r"nothing was launched\..*environment: not prepared"):
             bench.submit(dependenciesFile="requirements.txt", prepareEnvironment=False)
 
     def test_two_at_once(self, bench: Bench) -> None:

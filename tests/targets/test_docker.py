@@ -48,7 +48,7 @@ class _Docker(TargetConformance):
         assert variables["WORKLOAD_FORECAST_SHARED"].endswith("/a shared folder")
 
     def test_more_processors_than_there_are_is_refused(self, bench: Bench) -> None:
-        with pytest.raises(ExecutionException, match="cpus: 4096.0 asked for"):
+        with pytest.raises(ExecutionException, match=r"cpus: 4096\.0 asked for"):
             bench.submit(cpus=4096.0)
 
     def test_a_gpu_that_is_not_there_is_refused(self, bench: Bench) -> None:

@@ -49,8 +49,8 @@ def open_launcher(target: ComputeTarget) -> Launcher:
 
         return SparkLauncher(target, host)
     raise SettingsError(
-        f"target {target.name} is of type {target.type}, which runs there by the Jobs API: use workload-forecast submit, "
-        "and look at the run and its job in the workspace."
+        f"target {target.name} is of type {target.type}, whose runs go through the Jobs API: use workload-forecast "
+        "submit, and look at the run and its job in the workspace."
     )
 
 

@@ -158,6 +158,8 @@ def detach(name: str, yes: bool, folder: Path | None) -> None:
 
 def _first_configuration(compute: files.ComputeTarget) -> files.RunConfiguration:
     """Return a run configuration in which the fields that people change first stand ready to be edited."""
+    if compute.type == "databricks":  # whose settings stand in the file of the cluster
+        return files.RunConfiguration(target=compute.name, cluster_spec=f"targets/{compute.name}.cluster.json")
     return files.RunConfiguration(
         target=compute.name, framework="auto", environment_variables={}, forward_variables=(), prepare_environment=True
     )
