@@ -83,11 +83,16 @@ ui: setup ## Open MLflow's UI on this machine's runs (PORT=5000)
 
 .PHONY: test
 test: setup-dev ## Run the tests (PYTEST_OPTIONS='-k etl')
-	@$(ACTIVATED) python -m pytest -m "not e2e" $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest -m "not e2e and not targets" $(PYTEST_OPTIONS)
 
 .PHONY: test-e2e
 test-e2e: setup-dev ## Run the project through `mlflow run`, README's commands among them (minutes)
 	@$(ACTIVATED) python -m pytest -m e2e $(PYTEST_OPTIONS)
+
+.PHONY: test-targets
+test-targets: setup-dev ## Run jobs on Docker, over SSH and on a Spark cluster, which the suite starts (Debian, as root)
+	@bash tests/targets/machines/install.sh
+	@$(ACTIVATED) python -m pytest -m targets $(PYTEST_OPTIONS)
 
 .PHONY: check
 check: setup-dev ## Check format, lint, types and layers
@@ -111,7 +116,7 @@ $(VENV35)/.installed: requirements-spark35.txt pyproject.toml | $(VENV35)/bin/py
 .PHONY: test-spark35
 test-spark35: VENV := $(VENV35)
 test-spark35: $(VENV35)/.installed ## Run the tests that use Spark, but for the end-to-end ones, on Spark 3.5
-	@$(ACTIVATED) python -m pytest -m "spark and not e2e" $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest -m "spark and not e2e and not targets" $(PYTEST_OPTIONS)
 
 # Each lock holds for Python 3.10 and newer on every platform; no address of any index gets into it.
 COMPILE = $(ACTIVATED) uv pip compile pyproject.toml --no-config --universal --python-version 3.10 --generate-hashes \

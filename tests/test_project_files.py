@@ -228,7 +228,7 @@ def test_continuous_integration_runs_every_check() -> None:
     assert "export CI=true" in script
     assert re.findall(r"^make (\S+)$", script, re.MULTILINE) == ["setup-dev", "check"]
     lanes = [line.split() for line in re.findall(r"^lane \S+ (.+)$", script, re.MULTILINE)]
-    assert sorted(target for lane in lanes for target in lane) == ["test", "test-e2e", "test-spark35"]
+    assert sorted(target for lane in lanes for target in lane) == ["test", "test-e2e", "test-spark35", "test-targets"]
     assert "\nwait_for_lanes\n" in script
 
 

@@ -43,10 +43,11 @@ class TargetRun(SubmittedRun):
 
     def __init__(self, launched: Launched, client: MlflowClient, *, attached: bool) -> None:
         super().__init__()
-        self._follower = Follower(client, launched.job, launched.launcher, write, say)
+        self._follower = Follower(client, launched.job, launched.launcher, write, say, launched.tunnel)
         self._client, self._attached = client, attached
         if not attached:
-            follow_in_background(self.run_id, client.tracking_uri)
+            tunnel, self._follower.tunnel = launched.tunnel, None
+            follow_in_background(self.run_id, client.tracking_uri, tunnel.hand_over() if tunnel else 0)
 
     @property
     def run_id(self) -> str:

@@ -67,6 +67,7 @@ class Follower:
     launcher: Launcher
     write: Callable[[bytes], object]
     say: Callable[[str], None]
+    tunnel: Tunnel | None = None
     _offset: int = 0
     _lost_since: float = 0.0
     _asked: float = 0.0
@@ -77,7 +78,7 @@ class Follower:
         Raises:
             EnvironmentProblem: the connection stayed lost; the job may go on and can be followed again.
         """
-        tunnel = self._tunnel()
+        tunnel = self.tunnel = self.tunnel or self._tunnel()
         with tempfile.TemporaryDirectory(prefix="wf-log-") as folder:
             console = Path(folder) / LOG
             try:
@@ -228,8 +229,10 @@ class Follower:
         return Tunnel(self.launcher.host, self.client.tracking_uri, self.job.remote_port)
 
 
-def follow_run(run_id: str, write: Callable[[bytes], object], say: Callable[[str], None]) -> Outcome:
+def follow_run(run_id: str, write: Callable[[bytes], object], say: Callable[[str], None], tunnel: int = 0) -> Outcome:
     """Follow a run that was launched on a target, from the beginning of its console; an ended one shows what is kept.
+
+    ``tunnel`` is the process id of an ssh that leads the job to the tracking server, and is taken over.
 
     Raises:
         SettingsError: there is no such run.
@@ -241,7 +244,11 @@ def follow_run(run_id: str, write: Callable[[bytes], object], say: Callable[[str
     if REASON in run.data.tags:
         _show_kept(client, run_id, write)
         return _kept_outcome(run)
-    return Follower(client, job, open_launcher(job.target), write, say).follow()
+    follower = Follower(client, job, open_launcher(job.target), write, say)
+    if tunnel:
+        assert isinstance(follower.launcher.host, SshHost)
+        follower.tunnel = Tunnel(follower.launcher.host, client.tracking_uri, job.remote_port, tunnel)
+    return follower.follow()
 
 
 def show_log(run_id: str, write: Callable[[bytes], object]) -> None:
@@ -284,13 +291,13 @@ def _show_kept(client: MlflowClient, run_id: str, write: Callable[[bytes], objec
             write(Path(client.download_artifacts(run_id, LOG, folder)).read_bytes())
 
 
-def follow_in_background(run_id: str, tracking_uri: str) -> int:
+def follow_in_background(run_id: str, tracking_uri: str, tunnel: int = 0) -> int:
     """Start a process of its own that follows the run to its end, and return its process id."""
     state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "workload_forecast"
     state.mkdir(parents=True, exist_ok=True)
     with (state / f"{run_id}.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workload_forecast.targets.follow", run_id],
+            [sys.executable, "-m", "workload_forecast.targets.follow", run_id, str(tunnel)],
             env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -301,4 +308,4 @@ def follow_in_background(run_id: str, tracking_uri: str) -> int:
 
 
 if __name__ == "__main__":
-    follow_run(sys.argv[1], lambda _: None, lambda text: print(text, file=sys.stderr))
+    follow_run(sys.argv[1], lambda _: None, lambda text: print(text, file=sys.stderr), int(sys.argv[2]))

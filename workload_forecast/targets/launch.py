@@ -54,10 +54,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Launched:
-    """A job that has been started."""
+    """A job that has been started, and the tunnel that it needs."""
 
     job: Job
     launcher: Launcher
+    tunnel: Tunnel | None
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,11 @@ def launch(request: Request, say: Say) -> Launched:
     )  # fmt: skip
     run_id = run.info.run_id
     say(f"run {run_id} on {plan.launcher.target.name} ({plan.launcher.target.type}, {plan.launcher.host.label})")
+    tunnel = None
     try:
         environment = _prepare(plan.launcher, request.configuration, plan.folder, plan.places, say)
-        job = _job(plan, run_id, run.info.artifact_uri)
+        tunnel = _open_tunnel(request.tracking_uri, plan.launcher.host)
+        job = _job(plan, run_id, run.info.artifact_uri, tunnel.port if tunnel else 0)
         describe(client, job, environment, engine, plan.folder)
         _send(plan, job, snapshot)
         job = replace(job, handle=plan.launcher.start(job, environment))
@@ -117,8 +120,10 @@ def launch(request: Request, say: Say) -> Launched:
             str(problem) if isinstance(problem, WorkloadForecastError) else f"{type(problem).__name__} in launching"
         )
         end(client, run_id, status="FAILED", code=None, reason=f"not launched: {reason}"[:5000])
+        if tunnel:
+            tunnel.close()
         raise
-    return Launched(job, plan.launcher)
+    return Launched(job, plan.launcher, tunnel)
 
 
 def prepare_environment(configuration: RunConfiguration, project: Path, say: Say = print) -> str:
@@ -175,11 +180,10 @@ def _prepare(
     return environment
 
 
-def _job(plan: _Plan, run_id: str, artifact_uri: str) -> Job:
+def _job(plan: _Plan, run_id: str, artifact_uri: str, port: int) -> Job:
     request, launcher, places = plan.request, plan.launcher, plan.places
     local_home = str(results_home(request.tracking_uri, os.environ, Path.cwd()))
     home, source = _homes(launcher, places, local_home)
-    port = _tunnel_port(request.tracking_uri, launcher.host)
     folder = places.run(run_id)
     settings = plan.data.settings is not None
     return Job(
@@ -223,19 +227,14 @@ def _homes(launcher: Launcher, places: Places, local_home: str) -> tuple[str, st
     return outputs, outputs
 
 
-def _tunnel_port(uri: str, host: Host) -> int:
-    """Return the port on the target that a tunnel to the tracking server got, or 0 where none is needed.
-
-    The port is chosen by opening a tunnel once; whoever follows the job opens it again under the same number.
-    """
+def _open_tunnel(uri: str, host: Host) -> Tunnel | None:
+    """Open a tunnel to the tracking server where one is needed; whoever follows the job takes it over."""
     if not needs_tunnel(uri, host):
-        return 0
+        return None
     assert isinstance(host, SshHost)
     tunnel = Tunnel(host, uri)
-    try:
-        return tunnel.open()
-    finally:
-        tunnel.close()
+    tunnel.open()
+    return tunnel
 
 
 def _mounts(plan: _Plan, artifact_uri: str) -> list[Mount]:

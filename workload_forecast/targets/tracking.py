@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -26,6 +30,9 @@ CREDENTIALS = (
     "AZURE_STORAGE_ACCESS_KEY",
     "AZURE_STORAGE_SAS_TOKEN",
 )
+
+#: How long a tunnel that another process holds is left alone, until it is asked for again.
+_ELSEWHERE_SECONDS = 10.0
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _REMOTE_NEEDS_SERVER = (
@@ -139,12 +146,15 @@ def credentials(environment: Mapping[str, str]) -> dict[str, str]:
 class Tunnel:
     """A port on the target's loopback that leads to a server that only this machine reaches.
 
-    Opened anew whenever the connection was lost; the port stays the same, so that a running job finds it again.
+    Opened anew whenever the connection was lost; the port stays the same, so that a running job finds it again. It
+    outlives the process that opened it: ``adopted`` is the process id of an ssh that another process of ours started.
     """
 
     host: SshHost
     uri: str
     port: int = 0
+    adopted: int = 0
+    _again: float = 0.0
     _process: subprocess.Popen[bytes] | None = None
     _said: tempfile._TemporaryFileWrapper[bytes] | None = None
 
@@ -154,7 +164,7 @@ class Tunnel:
         Raises:
             EnvironmentProblem: it cannot be opened.
         """
-        if self._process is not None and self._process.poll() is None:
+        if self.alive() or time.monotonic() < self._again:
             return self.port
         at = endpoint(self.uri)
         assert at is not None, "only a server is tunnelled to"
@@ -164,13 +174,42 @@ class Tunnel:
         self.close()
         self._said = tempfile.NamedTemporaryFile()  # noqa: SIM115  closed by close()
         self._process = subprocess.Popen(
-            [*command, "--", self.host.address], stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said
+            [*command, "--", self.host.address],
+            stdin=subprocess.DEVNULL,
+            stdout=self._said,
+            stderr=self._said,
+            start_new_session=True,
         )
         self.port = self._opened(self._process)
         return self.port
 
+    def alive(self) -> bool:
+        """Return whether the tunnel is open."""
+        if self._process is not None:
+            return self._process.poll() is None
+        if not self.adopted:
+            return False
+        try:
+            os.kill(self.adopted, 0)
+        except OSError:
+            return False
+        return True
+
+    def hand_over(self) -> int:
+        """Leave the tunnel open for another process, and return the process id of its ssh."""
+        process, self._process = self._process, None
+        if process is None:
+            return self.adopted
+        # whoever takes over asks whether it lives: once dead, it must not stay in the process table because of us
+        threading.Thread(target=process.wait, daemon=True).start()
+        return process.pid
+
     def close(self) -> None:
         """Close the tunnel."""
+        if self.adopted:
+            with suppress(OSError):
+                os.kill(self.adopted, signal.SIGTERM)
+            self.adopted = 0
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
@@ -187,6 +226,9 @@ class Tunnel:
             allocated = re.search(r"Allocated port (\d+) for remote forward", said)
             if allocated:
                 return int(allocated.group(1))
+            if process.poll() is not None and self.port and "forwarding failed" in said:
+                self._again = time.monotonic() + _ELSEWHERE_SECONDS
+                return self.port  # another of our processes follows the job, and holds the tunnel
             if process.poll() is not None:
                 raise EnvironmentProblem(f"tunnel to the tracking server: {unreachable(self.host.label, said)}")
             if self.port and tenth == 20:
