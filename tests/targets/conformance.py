@@ -14,9 +14,9 @@ from mlflow.exceptions import ExecutionException
 
 from tests.targets.bench import Bench, git
 from workload_forecast.targets.files import parse_run_configuration
-from workload_forecast.targets.follow import follow_run
 from workload_forecast.targets.launch import prepare_environment
-from workload_forecast.targets.sweep import list_runs, sweep_runs, write_run_diagnostics
+from workload_forecast.targets.runs import follow_run, list_runs
+from workload_forecast.targets.sweep import sweep_runs, write_run_diagnostics
 
 SECRET = "wf-s3cret-do-not-tell"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.targets.conformance import TargetConformance
 from tests.targets.machines.docker import DockerEngine
 from tests.targets.machines.ssh import SshServer
 from workload_forecast.targets.inspect import show_target
+from workload_forecast.targets.sweep import sweep_runs
 
 pytestmark = pytest.mark.targets
 
@@ -77,6 +79,19 @@ class _Docker(TargetConformance):
                 bench.submit()
         finally:
             engine.start()
+
+    def test_a_launcher_that_dies_before_the_start_leaves_no_run_for_ever(self, bench: Bench) -> None:
+        dockerfile = f"FROM python:3.11-slim-bookworm\nRUN echo {time.time_ns()} && sleep 20\n"
+        (bench.project / "docker" / "Dockerfile").write_text(dockerfile)
+        launcher = bench.start_command()
+        assert launcher.stdout is not None
+        assert any(b"environment: docker build" in line for line in launcher.stdout)
+        run_id = bench.last_run().info.run_id
+        assert f"{run_id}  RUNNING" in "\n".join(sweep_runs(give_up=False)), "the launcher lives"
+        launcher.kill()
+        launcher.wait()
+        assert f"{run_id}  FAILED  the launcher ended" in "\n".join(sweep_runs(give_up=False))
+        assert bench.run(run_id).info.status == "FAILED"
 
     def test_a_project_with_an_image_of_its_own(self, bench: Bench) -> None:
         """MLflow's ``docker_env`` in MLproject: its image is taken as it is."""

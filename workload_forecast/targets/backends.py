@@ -17,9 +17,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 
 from workload_forecast.errors import WorkloadForecastError
 from workload_forecast.targets.files import TargetType, parse_run_configuration
-from workload_forecast.targets.follow import POLL_SECONDS, Follower, follow_in_background
+from workload_forecast.targets.follow import POLL_SECONDS, Follower
 from workload_forecast.targets.history import ENDED
 from workload_forecast.targets.launch import Launched, Request, launch
+from workload_forecast.targets.runs import follow_in_background
 
 
 def say(text: str) -> None:

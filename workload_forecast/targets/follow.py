@@ -1,7 +1,6 @@
 """Follow a job to its end: its console live, its way to the tracking server open, its run ended as it ended.
 
-Nothing here has to live for the job to go on. Whoever follows next begins where the log on the target is.
-``python -m workload_forecast.targets.follow RUN`` does it in the background for a detached run.
+Nothing here has to live for the job to go on. Whoever follows next begins with the log on the target.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ import getpass
 import os
 import re
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,9 +18,8 @@ from typing import TYPE_CHECKING
 
 from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.targets.contract import Job, Launcher
-from workload_forecast.targets.history import CANCELLED, CODE, LOG, REASON, TAG, end, find_job
+from workload_forecast.targets.history import CANCELLED, CODE, LOG, REASON, TAG, end
 from workload_forecast.targets.hosts import SshHost, checked, script
-from workload_forecast.targets.places import open_launcher
 from workload_forecast.targets.tracking import Tunnel
 
 if TYPE_CHECKING:
@@ -182,7 +178,7 @@ class Follower:
     def _finish(self, console: Path, code: int | None, reason: str) -> Outcome:
         run = self.client.get_run(self.job.run_id)
         if REASON in run.data.tags:  # somebody else has followed it to its end
-            return _kept_outcome(run)
+            return kept_outcome(run)
         cancelled = run.data.tags.get(CANCELLED)
         if cancelled:
             outcome = Outcome("KILLED", code, f"cancelled by {cancelled}")
@@ -229,83 +225,7 @@ class Follower:
         return Tunnel(self.launcher.host, self.client.tracking_uri, self.job.remote_port)
 
 
-def follow_run(run_id: str, write: Callable[[bytes], object], say: Callable[[str], None], tunnel: int = 0) -> Outcome:
-    """Follow a run that was launched on a target, from the beginning of its console; an ended one shows what is kept.
-
-    ``tunnel`` is the process id of an ssh that leads the job to the tracking server, and is taken over.
-
-    Raises:
-        SettingsError: there is no such run.
-    """
-    from mlflow import MlflowClient
-
-    client = MlflowClient()
-    run, job = find_job(client, run_id)
-    if REASON in run.data.tags:
-        _show_kept(client, run_id, write)
-        return _kept_outcome(run)
-    follower = Follower(client, job, open_launcher(job.target), write, say)
-    if tunnel:
-        assert isinstance(follower.launcher.host, SshHost)
-        follower.tunnel = Tunnel(follower.launcher.host, client.tracking_uri, job.remote_port, tunnel)
-    return follower.follow()
-
-
-def show_log(run_id: str, write: Callable[[bytes], object]) -> None:
-    """Show what a run has written to its console so far."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient()
-    run, job = find_job(client, run_id)
-    if REASON in run.data.tags:
-        _show_kept(client, run_id, write)
-        return
-    command = ["cat", "--", f"{job.folder}/log"]
-    write(open_launcher(job.target).host.run(command, seconds=600).raw)
-
-
-def cancel_run(run_id: str) -> Outcome:
-    """End a run on a target; one that has ended stays as it is.
-
-    Raises:
-        SettingsError: there is no such run, or it was not launched on a target.
-        EnvironmentProblem: the target cannot be reached.
-    """
-    from mlflow import MlflowClient
-
-    client = MlflowClient()
-    run, job = find_job(client, run_id)
-    if REASON in run.data.tags:
-        return _kept_outcome(run)
-    return Follower(client, job, open_launcher(job.target), lambda _: None, lambda _: None).cancel()
-
-
-def _kept_outcome(run: Run) -> Outcome:
+def kept_outcome(run: Run) -> Outcome:
+    """Return how a run ended, as it keeps it."""
     code = run.data.tags.get(CODE, "")
     return Outcome(run.info.status, int(code) if re.fullmatch(r"-?\d+", code) else None, run.data.tags[REASON])
-
-
-def _show_kept(client: MlflowClient, run_id: str, write: Callable[[bytes], object]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        if any(artifact.path == LOG for artifact in client.list_artifacts(run_id)):
-            write(Path(client.download_artifacts(run_id, LOG, folder)).read_bytes())
-
-
-def follow_in_background(run_id: str, tracking_uri: str, tunnel: int = 0) -> int:
-    """Start a process of its own that follows the run to its end, and return its process id."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "workload_forecast"
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / f"{run_id}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workload_forecast.targets.follow", run_id, str(tunnel)],
-            env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    return process.pid
-
-
-if __name__ == "__main__":
-    follow_run(sys.argv[1], lambda _: None, lambda text: print(text, file=sys.stderr), int(sys.argv[2]))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workload_forecast.errors import SettingsError
+from workload_forecast.errors import EnvironmentProblem, SettingsError
 from workload_forecast.git import git_state
 from workload_forecast.targets.contract import Environment, Job
 
@@ -20,7 +23,36 @@ CANCELLED = f"{TAG}cancelled"
 REASON = f"{TAG}exit_reason"
 CODE = f"{TAG}exit_code"
 LOG = "console.log"
+#: Which process launches, until the job is started: ``host``, ``pid`` and ``started`` as JSON.
+LAUNCHER = f"{TAG}launcher"
+#: Tag with which a job on Databricks is found again: ``databricks`` or ``databricks://profile``.
+DATABRICKS = f"{TAG}workspace_uri"
 ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+def begin(client: MlflowClient, run_id: str, target: str) -> None:
+    """Write down who launches, so that a run whose launcher dies in the middle of it can be told from others."""
+    launcher = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    client.set_tag(run_id, LAUNCHER, json.dumps(launcher))
+    client.set_tag(run_id, f"{TAG}target", target)
+
+
+def launcher_lives(run: Run) -> bool:
+    """Return whether the process lives that launches the run.
+
+    Raises:
+        EnvironmentProblem: it is, or was, one of another machine.
+    """
+    launcher = json.loads(run.data.tags[LAUNCHER])
+    if launcher["host"] != socket.gethostname():
+        raise EnvironmentProblem(f"it is launched from {launcher['host']}, process {launcher['pid']}: look there")
+    return bool(_started(launcher["pid"]) == launcher["started"])
+
+
+def _started(pid: int) -> str:
+    """Return when a process was started: with its number it names one process, for numbers are used again."""
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def describe(client: MlflowClient, job: Job, environment: Environment, engine: str, project: Path) -> None:
@@ -58,6 +90,9 @@ def find_job(client: MlflowClient, run_id: str) -> tuple[Run, Job]:
         run = client.get_run(run_id)
     except MlflowException as problem:
         raise SettingsError(f"run {run_id} was not found in {client.tracking_uri}: {problem.message}") from None
+    if JOB not in run.data.tags and LAUNCHER in run.data.tags:
+        why = run.data.tags.get(REASON, "it is being launched")
+        raise SettingsError(f"run {run_id} has no job on its target: {why}.")
     if JOB not in run.data.tags:
         raise SettingsError(f"run {run_id} was not launched on a target (it has no tag {JOB}).")
     return run, Job.from_record(json.loads(run.data.tags[JOB]))

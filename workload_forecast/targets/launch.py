@@ -16,7 +16,7 @@ from workload_forecast.home import results_home
 from workload_forecast.targets.contract import Environment, Job, Launcher, Say
 from workload_forecast.targets.data import SETTINGS, DataPlan, plan_data
 from workload_forecast.targets.files import Mount, RunConfiguration, TargetType, load_target
-from workload_forecast.targets.history import describe, end, keep
+from workload_forecast.targets.history import begin, describe, end, keep
 from workload_forecast.targets.hosts import Host, SshHost, checked, script
 from workload_forecast.targets.job import PROJECT_NAME, RUNNER, as_exports, entry_command, sampled, secrets, variables
 from workload_forecast.targets.places import Places, find_places, open_launcher
@@ -106,6 +106,7 @@ def launch(request: Request, say: Say) -> Launched:
     )  # fmt: skip
     run_id = run.info.run_id
     say(f"run {run_id} on {plan.launcher.target.name} ({plan.launcher.target.type}, {plan.launcher.host.label})")
+    begin(client, run_id, plan.launcher.target.name)
     tunnel = None
     try:
         environment = _prepare(plan.launcher, request.configuration, plan.folder, plan.places, say)

@@ -60,7 +60,7 @@ def submit(
 def logs(run: str, *, follow: bool) -> None:
     """Show the console of a run on a target; -f re-attaches to one that goes on."""
     from workload_forecast.targets.backends import write
-    from workload_forecast.targets.follow import follow_run, show_log
+    from workload_forecast.targets.runs import follow_run, show_log
 
     if not follow:
         show_log(run, sys.stdout.buffer.write)
@@ -75,7 +75,7 @@ def logs(run: str, *, follow: bool) -> None:
 @click.argument("run")
 def cancel(run: str) -> None:
     """End a run on a target, and all that it started there."""
-    from workload_forecast.targets.follow import cancel_run
+    from workload_forecast.targets.runs import cancel_run
 
     outcome = cancel_run(run)
     click.echo(f"{outcome.status}: {outcome.reason}")
@@ -85,7 +85,7 @@ def cancel(run: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Ended runs, too.")
 def status(*, everything: bool) -> None:
     """List the runs on targets, newest first."""
-    from workload_forecast.targets.sweep import list_runs
+    from workload_forecast.targets.runs import list_runs
 
     for row in list_runs(everything=everything):
         click.echo("  ".join(row))

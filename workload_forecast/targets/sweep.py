@@ -5,32 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.targets.diagnostics import write_diagnostics
-from workload_forecast.targets.follow import Follower
-from workload_forecast.targets.history import ENDED, JOB, LOG, REASON, TAG, end, find_job
+from workload_forecast.targets.follow import Follower, Outcome, kept_outcome
+from workload_forecast.targets.history import DATABRICKS, JOB, LOG, REASON, end, find_job, launcher_lives
 from workload_forecast.targets.job import secrets
 from workload_forecast.targets.places import open_launcher
+from workload_forecast.targets.runs import runs_on_targets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-
-def list_runs(*, everything: bool) -> Iterator[tuple[str, ...]]:
-    """Yield a row for every run on a target: id, status, target, entry point, start (UTC), reason."""
-    from mlflow import MlflowClient
-
-    for run in _runs(MlflowClient()):
-        if everything or run.info.status not in ENDED:
-            tags = run.data.tags
-            begun = datetime.fromtimestamp(run.info.start_time / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
-            what = tags.get("mlflow.project.entryPoint", "")
-            yield run.info.run_id, run.info.status, tags[f"{TAG}target"], what, begun, tags.get(REASON, "")
 
 
 def sweep_runs(*, give_up: bool) -> Iterator[str]:
@@ -45,25 +33,47 @@ def sweep_runs(*, give_up: bool) -> Iterator[str]:
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    for found in _runs(client):
-        run_id = found.info.run_id
-        if REASON in found.data.tags:
+    for run in runs_on_targets(client):
+        if REASON in run.data.tags:
             continue
-        _, job = find_job(client, run_id)
-        follower = Follower(client, job, open_launcher(job.target), lambda _: None, lambda _: None)
+        run_id = run.info.run_id
         try:
-            outcome = follower.finish_if_ended()
+            outcome = _outcome(client, run)
         except EnvironmentProblem as problem:
             if give_up:
-                end(client, run_id, status="KILLED", code=None, reason=f"given up: {problem}")
-                yield f"{run_id}  KILLED  {problem}"
+                outcome = Outcome("KILLED", None, f"given up: {problem}")
+                end(client, run_id, status="KILLED", code=None, reason=outcome.reason)
             else:
-                yield f"{run_id}  {found.info.status}  {problem} (--give-up ends the run)"
-            continue
+                yield f"{run_id}  {run.info.status}  {problem} (--give-up ends the run)"
+                continue
         if outcome:
             yield f"{run_id}  {outcome.status}  {outcome.reason}"
         else:
             yield f"{run_id}  RUNNING  goes on: workload-forecast logs -f {run_id}"
+
+
+def _outcome(client: MlflowClient, run: Run) -> Outcome | None:
+    """Return how the job of a run ended, having ended the run; or None if the job goes on.
+
+    Raises:
+        EnvironmentProblem: nobody can tell.
+    """
+    run_id = run.info.run_id
+    if DATABRICKS in run.data.tags:
+        from workload_forecast.targets.databricks.run import DatabricksRun
+
+        job_run = DatabricksRun.attach(run_id)
+        if not job_run.state().over:
+            return None
+        job_run.wait()
+        return kept_outcome(client.get_run(run_id))
+    if JOB in run.data.tags:
+        _, job = find_job(client, run_id)
+        return Follower(client, job, open_launcher(job.target), lambda _: None, lambda _: None).finish_if_ended()
+    if launcher_lives(run):
+        return None
+    end(client, run_id, status="FAILED", code=None, reason="the launcher ended before the job was started")
+    return kept_outcome(client.get_run(run_id))
 
 
 def write_run_diagnostics(run_id: str, path: Path) -> Path:
@@ -98,15 +108,3 @@ def _facts(target: object) -> str:
 
     assert isinstance(target, ComputeTarget)
     return "\n".join(f"{name}: {value}" for name, value in show_target(target))
-
-
-def _runs(client: MlflowClient) -> list[Run]:
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(experiments, f"tags.`{JOB}` LIKE '%'", order_by=["attributes.start_time DESC"])
-    runs = list(found)
-    while found.token:
-        found = client.search_runs(
-            experiments, f"tags.`{JOB}` LIKE '%'", order_by=["attributes.start_time DESC"], page_token=found.token
-        )
-        runs += found
-    return runs

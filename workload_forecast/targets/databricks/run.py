@@ -14,12 +14,10 @@ from mlflow.utils import mlflow_tags as tags
 
 from workload_forecast.errors import SettingsError, WorkloadForecastError
 from workload_forecast.targets.databricks.workspace import JobState, Workspace, workspace_uri
-from workload_forecast.targets.history import LOG, TAG, end
+from workload_forecast.targets.history import DATABRICKS, LOG, end
 
 #: Seconds between two looks at a job. MLflow's own is 30.
 POLL_SECONDS = 10.0
-#: Tag with which a job is found again: ``databricks`` or ``databricks://profile``.
-WORKSPACE_URI = f"{TAG}workspace_uri"
 
 _LONGEST_REASON = 1000
 _STATUSES = {"SUCCESS": "FINISHED", "CANCELED": "KILLED", "UPSTREAM_CANCELED": "KILLED"}
@@ -42,7 +40,7 @@ class DatabricksRun(SubmittedRun):
         found = MlflowClient().get_run(run_id).data.tags
         if tags.MLFLOW_DATABRICKS_SHELL_JOB_RUN_ID not in found:
             raise SettingsError(f"run {run_id} has no Databricks job; look at its tags in MLflow for where it ran")
-        uri = found.get(WORKSPACE_URI) or workspace_uri(mlflow.get_tracking_uri())
+        uri = found.get(DATABRICKS) or workspace_uri(mlflow.get_tracking_uri())
         return cls(run_id, int(found[tags.MLFLOW_DATABRICKS_SHELL_JOB_RUN_ID]), Workspace(uri))
 
     @property
@@ -88,7 +86,7 @@ class DatabricksRun(SubmittedRun):
         """Tag the run with all that leads to the job, first with what finds it again."""
         client = MlflowClient()
         client.set_tag(self._run_id, tags.MLFLOW_DATABRICKS_SHELL_JOB_RUN_ID, str(self.job_run_id))
-        client.set_tag(self._run_id, WORKSPACE_URI, self.workspace.uri)
+        client.set_tag(self._run_id, DATABRICKS, self.workspace.uri)
         state = self.state()
         facts = {
             tags.MLFLOW_DATABRICKS_SHELL_JOB_ID: state.job_id,
