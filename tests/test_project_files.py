@@ -111,9 +111,10 @@ def test_every_package_that_is_imported_is_declared() -> None:
     declared = {canonicalize_name(requirement.name) for requirement in required()}
     providers = packages_distributions()
 
+    part_of = {"py4j": "pyspark"}  # Spark's own bridge: never another version than Spark's
     undeclared = sorted(
         f"{path} imports {module}"
-        for path, module in third_party_imports()
+        for path, module in ((path, part_of.get(module, module)) for path, module in third_party_imports())
         if not declared & {canonicalize_name(name) for name in providers.get(module, [module])}
     )
 
@@ -180,7 +181,8 @@ def test_an_entry_point_and_its_command_agree(name: str) -> None:
 def test_every_command_is_an_entry_point() -> None:
     assert MLPROJECT["name"] == "workload_forecast"
     assert MLPROJECT["conda_env"] == "conda.yaml"
-    assert set(cli.commands) == set(MLPROJECT["entry_points"])
+    launching = {"target", "submit", "logs", "cancel", "status", "sweep", "diagnostics"}
+    assert set(cli.commands) - launching == set(MLPROJECT["entry_points"])
 
 
 def test_odd_parameters_reach_the_command_as_they_were_given() -> None:
