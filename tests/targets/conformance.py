@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from click.testing import CliRunner, Result
 from mlflow.exceptions import ExecutionException
 
 from tests.targets.bench import Bench, git
+from workload_forecast.cli import cli
+from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.targets.files import parse_run_configuration
 from workload_forecast.targets.launch import prepare_environment
 from workload_forecast.targets.runs import follow_run, list_runs
@@ -120,6 +124,25 @@ class TargetConformance:
         assert ended.data.tags["workload_forecast.exit_reason"].startswith("cancelled by ")
         assert "tick 1" in bench.console(run.run_id)
         bench.wait_for(lambda: run.run_id not in _processes(), "the end of all that belonged to the job")
+
+    def test_the_commands_of_this_project(self, bench: Bench) -> None:
+        (bench.project / "targets" / "it.runconfig.json").write_text(json.dumps(bench.configure()))
+
+        def command(*words: str) -> Result:
+            return CliRunner().invoke(cli, [*words])
+
+        started = command("submit", "-c", "it", "--experiment-name", "targets", "--detach", "-P", "seconds=300")
+        assert started.exit_code == 0, started.output
+        run_id = started.stdout.strip()
+        bench.wait_for_tick(run_id)
+        assert f"{run_id}  RUNNING  it  main" in command("status").stdout
+        assert "tick 1" in command("logs", run_id).stdout
+        assert command("cancel", run_id).stdout.startswith("KILLED: cancelled by ")
+        assert run_id not in command("status").stdout
+        assert f"{run_id}  KILLED" in command("status", "--all").stdout
+        followed = command("logs", "-f", run_id)
+        assert isinstance(followed.exception, EnvironmentProblem)
+        assert "tick 1" in followed.stderr, "what the run keeps"
 
     def test_console_is_live_and_a_killed_launcher_ends_nothing(self, bench: Bench) -> None:
         launcher = bench.start_command("-P", "seconds=12")
@@ -232,7 +255,6 @@ class TargetConformance:
     def test_a_tracking_server_that_is_down_is_said_before_the_launch(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from workload_forecast.errors import EnvironmentProblem
         from workload_forecast.targets.submit import submit_run
 
         (bench.project / "targets" / "it.runconfig.json").write_text('{"target": "it"}')

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow.exceptions import ExecutionException
 
@@ -106,6 +107,20 @@ class TestDocker(_Docker):
     @pytest.fixture
     def bench(self, docker_bench: Bench) -> Bench:
         return docker_bench
+
+    def test_the_image_serves_mlflows_own_docker_env(self, bench: Bench) -> None:
+        image = bench.run(bench.submit().run_id).data.tags["workload_forecast.environment"]
+        variables = '[["WORKLOAD_FORECAST_HOME", "/tmp/results"]]'
+        with (bench.project / "MLproject").open("a") as project:
+            project.write(f"docker_env:\n  image: {image}\n  environment: {variables}\n")
+        done = mlflow.projects.run(
+            str(bench.project),
+            backend="local",
+            build_image=True,
+            docker_args={"network": "host"},
+            experiment_name="targets",
+        )
+        assert bench.run(done.run_id).info.status == "FINISHED"
 
 
 class TestRemoteDocker(_Docker):

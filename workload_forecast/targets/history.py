@@ -78,18 +78,27 @@ def keep(client: MlflowClient, job: Job) -> None:
     client.set_tag(job.run_id, JOB, json.dumps(job.record()))
 
 
+def find_run(client: MlflowClient, run_id: str) -> Run:
+    """Return the run.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as problem:
+        raise SettingsError(f"run {run_id} was not found in {client.tracking_uri}: {problem.message}") from None
+
+
 def find_job(client: MlflowClient, run_id: str) -> tuple[Run, Job]:
     """Return the run and the job that it was launched as.
 
     Raises:
         SettingsError: there is no such run, or it was not launched on a target.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as problem:
-        raise SettingsError(f"run {run_id} was not found in {client.tracking_uri}: {problem.message}") from None
+    run = find_run(client, run_id)
     if JOB not in run.data.tags and LAUNCHER in run.data.tags:
         why = run.data.tags.get(REASON, "it is being launched")
         raise SettingsError(f"run {run_id} has no job on its target: {why}.")

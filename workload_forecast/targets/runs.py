@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workload_forecast.targets.follow import Follower, Outcome, kept_outcome
-from workload_forecast.targets.history import DATABRICKS, ENDED, LAUNCHER, LOG, REASON, TAG, find_job
+from workload_forecast.targets.history import DATABRICKS, ENDED, LAUNCHER, LOG, REASON, TAG, find_job, find_run
 from workload_forecast.targets.hosts import SshHost
 from workload_forecast.targets.places import open_launcher
 from workload_forecast.targets.tracking import Tunnel
@@ -38,15 +38,14 @@ def follow_run(run_id: str, write: Callable[[bytes], object], say: Callable[[str
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    databricks = _on_databricks(client, run_id)
-    if databricks:
-        databricks.wait()
-        _show_kept(client, run_id, write)
-        return kept_outcome(client.get_run(run_id))
-    run, job = find_job(client, run_id)
+    run = find_run(client, run_id)
+    if REASON not in run.data.tags and DATABRICKS in run.data.tags:
+        _on_databricks(run).wait()  # which tells nothing before the end
+        run = client.get_run(run_id)
     if REASON in run.data.tags:
         _show_kept(client, run_id, write)
         return kept_outcome(run)
+    _, job = find_job(client, run_id)
     follower = Follower(client, job, open_launcher(job.target), write, say)
     if tunnel:
         assert isinstance(follower.launcher.host, SshHost)
@@ -55,14 +54,20 @@ def follow_run(run_id: str, write: Callable[[bytes], object], say: Callable[[str
 
 
 def show_log(run_id: str, write: Callable[[bytes], object]) -> None:
-    """Show what a run has written to its console so far."""
+    """Show what a run has written to its console so far; on Databricks there is nothing to see before the end.
+
+    Raises:
+        SettingsError: there is no such run, or it was not launched on a target.
+        EnvironmentProblem: the target cannot be reached.
+    """
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    run, job = find_job(client, run_id)
-    if REASON in run.data.tags:
+    run = find_run(client, run_id)
+    if REASON in run.data.tags or DATABRICKS in run.data.tags:
         _show_kept(client, run_id, write)
         return
+    _, job = find_job(client, run_id)
     command = ["cat", "--", f"{job.folder}/log"]
     write(open_launcher(job.target).host.run(command, seconds=600).raw)
 
@@ -77,29 +82,20 @@ def cancel_run(run_id: str) -> Outcome:
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    databricks = _on_databricks(client, run_id)
-    if databricks:
-        databricks.cancel()
-        return kept_outcome(client.get_run(run_id))
-    run, job = find_job(client, run_id)
+    run = find_run(client, run_id)
     if REASON in run.data.tags:
         return kept_outcome(run)
+    if DATABRICKS in run.data.tags:
+        _on_databricks(run).cancel()
+        return kept_outcome(client.get_run(run_id))
+    _, job = find_job(client, run_id)
     return Follower(client, job, open_launcher(job.target), lambda _: None, lambda _: None).cancel()
 
 
-def _on_databricks(client: MlflowClient, run_id: str) -> DatabricksRun | None:
-    """Return the job of a run that goes on on Databricks, or None for any other run."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        tags = client.get_run(run_id).data.tags
-    except MlflowException:
-        return None  # find_job says it
-    if DATABRICKS not in tags or REASON in tags:
-        return None
+def _on_databricks(run: Run) -> DatabricksRun:
     from workload_forecast.targets.databricks.run import DatabricksRun
 
-    return DatabricksRun.attach(run_id)
+    return DatabricksRun.attach(run.info.run_id)
 
 
 def _show_kept(client: MlflowClient, run_id: str, write: Callable[[bytes], object]) -> None:
