@@ -47,13 +47,15 @@ class Project:
         (folder / f"{name}.compute.json").write_text(json.dumps({"name": name, "type": name, **fields}))
 
     def run(self, backend: str, entry_point: str, wait: bool = True, **parameters: str) -> str:
-        configuration = {"target": backend} if backend != "local" else None
+        configuration: dict[str, Any] = {"target": backend}
+        if backend == "spark-cluster":  # as many parts as two cores like, rather than Spark's 200
+            configuration["spark"] = {"configuration": {"spark.sql.shuffle.partitions": "4"}}
         submitted = mlflow.projects.run(
             str(self.checkout.folder),
             entry_point=entry_point,
             parameters={"config": str(self.settings), **parameters},
             backend=backend,
-            backend_config=configuration,
+            backend_config=configuration if backend != "local" else None,
             env_manager="local",
             experiment_name="main job",
             synchronous=wait,

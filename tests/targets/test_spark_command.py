@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from workload_forecast.errors import SettingsError
 from workload_forecast.targets.contract import Job
 from workload_forecast.targets.files import ComputeTarget, RunConfiguration, SparkDependencies
-from workload_forecast.targets.spark_command import application_id, python_command, spark_arguments, submit_command
-from workload_forecast.targets.spark_facts import ClusterFacts
+from workload_forecast.targets.spark.command import application_id, python_command, spark_arguments, submit_command
+from workload_forecast.targets.spark.facts import ClusterFacts
 
 PLAN = {
     "python": "3.11.2",
@@ -113,7 +113,7 @@ def test_client_mode_on_a_standalone_cluster() -> None:
 
     words = options(text)
     assert words[0] == "/opt/spark/bin/spark-submit"
-    assert words[-2:] == ["/base/runs/r1/spark_driver.py", "/base/runs/r1"]
+    assert words[-2:] == ["/base/runs/r1/driver.py", "/base/runs/r1"]
     assert shlex.join(words).count("--master spark://head:7077 --deploy-mode client --name workload-forecast-r1") == 1
     assert conf(text) == {
         "spark.pyspark.python": "/own/python",

@@ -9,8 +9,8 @@ from workload_forecast.errors import EnvironmentProblem, SettingsError, Workload
 from workload_forecast.targets.dependencies import Dependencies
 from workload_forecast.targets.files import ComputeTarget
 from workload_forecast.targets.hosts import LocalHost
-from workload_forecast.targets.spark_environment import choose
-from workload_forecast.targets.spark_facts import ClusterFacts, Java, Python, Spark, java_series, parse, probe, series
+from workload_forecast.targets.spark.environment import choose
+from workload_forecast.targets.spark.facts import ClusterFacts, Java, Python, Spark, java_series, parse, probe, series
 
 TOLD = """\
 Welcome to the cluster

@@ -45,7 +45,7 @@ def open_launcher(target: ComputeTarget) -> Launcher:
 
         return DockerLauncher(target, host)
     if target.type == "spark-cluster":
-        from workload_forecast.targets.spark_cluster import SparkLauncher
+        from workload_forecast.targets.spark.launcher import SparkLauncher
 
         return SparkLauncher(target, host)
     raise SettingsError(

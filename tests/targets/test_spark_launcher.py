@@ -21,8 +21,8 @@ from workload_forecast.targets.contract import Check, Environment, Job
 from workload_forecast.targets.files import ComputeTarget, RunConfiguration
 from workload_forecast.targets.hosts import Completed, LocalHost
 from workload_forecast.targets.job import RUNNER, as_exports
-from workload_forecast.targets.spark_cluster import SparkLauncher, application_id
-from workload_forecast.targets.spark_facts import ClusterFacts, Java, Python, Spark
+from workload_forecast.targets.spark.facts import ClusterFacts, Java, Python, Spark
+from workload_forecast.targets.spark.launcher import SparkLauncher, application_id
 
 RUN = "0123456789abcdef"
 

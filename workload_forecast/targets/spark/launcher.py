@@ -19,15 +19,15 @@ from workload_forecast.targets.dependencies import environment_hash, read_depend
 from workload_forecast.targets.files import RunConfiguration, SparkDependencies, spark_dependencies
 from workload_forecast.targets.hosts import Completed, checked, script, told
 from workload_forecast.targets.job import as_exports
-from workload_forecast.targets.spark_command import DRIVER, application_id, python_command, submit_command
-from workload_forecast.targets.spark_environment import Plan, Unfit, Unsuited, choose
-from workload_forecast.targets.spark_facts import ClusterFacts, probe
+from workload_forecast.targets.spark.command import DRIVER, application_id, python_command, submit_command
+from workload_forecast.targets.spark.environment import Plan, Unfit, Unsuited, choose
+from workload_forecast.targets.spark.facts import ClusterFacts, probe
 from workload_forecast.targets.tracking import credentials
 
 __all__ = ["SparkLauncher", "application_id"]
 
-_BUILD = Path(__file__).with_name("spark_build.sh")
-_PROCESS = Path(__file__).with_name("spark_process.sh")
+_BUILD = Path(__file__).with_name("build.sh")
+_PROCESS = Path(__file__).with_name("process.sh")
 #: What the build script says of an environment that somebody else has just built.
 _THERE = 10
 

@@ -12,7 +12,7 @@ from typing import Literal
 from workload_forecast.errors import EnvironmentProblem, SettingsError
 from workload_forecast.targets.dependencies import Dependencies
 from workload_forecast.targets.files import ComputeTarget, Framework
-from workload_forecast.targets.spark_facts import ClusterFacts, Python, Spark, java_series, series
+from workload_forecast.targets.spark.facts import ClusterFacts, Python, Spark, java_series, series
 
 #: Every Spark from 3.5 runs on the first; the newest come last, because fewer packages are built for them.
 _PYTHONS = ((3, 11), (3, 12), (3, 10), (3, 13))

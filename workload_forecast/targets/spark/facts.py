@@ -12,7 +12,7 @@ from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.targets.files import ComputeTarget
 from workload_forecast.targets.hosts import Host, script
 
-_PROBE = Path(__file__).with_name("spark_probe.sh")
+_PROBE = Path(__file__).with_name("probe.sh")
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from workload_forecast.errors import SettingsError
 from workload_forecast.targets.contract import Job
 from workload_forecast.targets.data import SETTINGS
 from workload_forecast.targets.files import SparkDependencies
-from workload_forecast.targets.spark_environment import PACKAGED_JAVA
-from workload_forecast.targets.spark_facts import ClusterFacts
+from workload_forecast.targets.spark.environment import PACKAGED_JAVA
+from workload_forecast.targets.spark.facts import ClusterFacts
 
-DRIVER = Path(__file__).with_name("spark_driver.py")
+DRIVER = Path(__file__).with_name("driver.py")
 
 #: ``python``'s own options but for these have no place in a spark-submit.
 _PYTHON = re.compile(r"python3?(?:\s+-u)*\s+(?=-m\s|[^-\s])")

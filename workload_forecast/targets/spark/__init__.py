@@ -1,0 +1,1 @@
+"""A Spark cluster behind ssh: YARN (HDInsight) or standalone."""
