@@ -38,6 +38,9 @@ entry_points:
     parameters:
       debug: {type: string, default: "FALSE"}
     command: python probe.py --text {debug}
+  odd:
+    parameters: {a: string, b: string, c: string, d: string, e: string, f: string, g: string}
+    command: python probe.py --text odd --a {a} --b {b} --c {c} --d {d} --e {e} --f {f} --g {g}
   shell:
     command: echo from a shell; exit 7
 """
@@ -50,8 +53,11 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--text")
 parser.add_argument("--code", type=int, default=0)
 parser.add_argument("--seconds", type=float, default=0)
+for name in "abcdefg":
+    parser.add_argument("--" + name)
 given = parser.parse_args()
 told = {
+    **vars(given),
     "text": given.text,
     "uid": os.getuid(),
     "variables": {name: value for name, value in os.environ.items() if not name.startswith("LS_")},

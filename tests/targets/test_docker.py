@@ -11,7 +11,7 @@ import mlflow
 import pytest
 from mlflow.exceptions import ExecutionException
 
-from tests.targets.bench import Bench
+from tests.targets.bench import Bench, write_project
 from tests.targets.conformance import TargetConformance
 from tests.targets.machines.docker import DockerEngine
 from tests.targets.machines.ssh import SshServer
@@ -108,17 +108,35 @@ class TestDocker(_Docker):
     def bench(self, docker_bench: Bench) -> Bench:
         return docker_bench
 
-    def test_the_image_serves_mlflows_own_docker_env(self, bench: Bench) -> None:
+    def test_the_command_fails_with_the_job(self, bench: Bench) -> None:
+        launcher = bench.start_command("-P", "code=9", "--run-name", "fails")
+        output = launcher.communicate(timeout=300)[0].decode()
+        assert launcher.returncode == 1
+        assert "Traceback" not in output
+        assert "exit code 9" in output
+        assert bench.last_run().info.run_name == "fails"
+
+    def test_a_job_beyond_its_memory_is_told_from_a_killed_one(self, bench: Bench) -> None:
+        (bench.project / "probe.py").write_text("print(len(b'x' * 500_000_000))\n")
+        with pytest.raises(ExecutionException, match="failed"):
+            bench.submit(memory="60m")
+        assert bench.last_run().data.tags["workload_forecast.exit_code"] == "137"
+        assert bench.last_run().data.tags["workload_forecast.exit_reason"].startswith("out of memory")
+
+    def test_the_image_serves_mlflows_own_docker_env(self, bench: Bench, tmp_path: Path) -> None:
+        """In a folder with a plain name: MLflow's own backend does not quote paths."""
         image = bench.run(bench.submit().run_id).data.tags["workload_forecast.environment"]
         variables = '[["WORKLOAD_FORECAST_HOME", "/tmp/results"]]'
-        with (bench.project / "MLproject").open("a") as project:
+        plain = write_project(tmp_path / "plain")
+        bench.client.create_experiment("plain", artifact_location=str(tmp_path / "artifacts"))
+        with (plain / "MLproject").open("a") as project:
             project.write(f"docker_env:\n  image: {image}\n  environment: {variables}\n")
         done = mlflow.projects.run(
-            str(bench.project),
+            str(plain),
             backend="local",
             build_image=True,
             docker_args={"network": "host"},
-            experiment_name="targets",
+            experiment_name="plain",
         )
         assert bench.run(done.run_id).info.status == "FINISHED"
 

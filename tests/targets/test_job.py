@@ -47,7 +47,7 @@ def configuration(**given_fields: Any) -> RunConfiguration:
     ],
 )
 def test_sampling_adds_to_what_the_caller_says(
-    use: bool,  # noqa: FBT001
+    use: bool,
     given_parameters: dict[str, str],
     known: dict[str, Any],
     expected: dict[str, str],

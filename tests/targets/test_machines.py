@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from mlflow import MlflowClient
 from tests.targets.machines.docker import DockerEngine
 from tests.targets.machines.packages import elsewhere, pip_conf
 from tests.targets.machines.process import INSTALL, MachineError, fetch, require
-from tests.targets.machines.spark import SparkCluster
 from tests.targets.machines.ssh import SshServer
 from tests.targets.machines.tracking import TrackingServer
 
@@ -20,23 +18,6 @@ pytestmark = [pytest.mark.targets]
 
 # what the engine of the suite has from its start
 IMAGE = "python:3.11-slim-bookworm"
-COUNT_JOB = """
-import os
-import time
-from pyspark.sql import SparkSession
-
-session = SparkSession.builder.appName("count").getOrCreate()
-
-
-def place(_):
-    time.sleep(1)  # long enough for the second executor to get its share
-    return os.getcwd()  # each executor has a folder of its own
-
-
-parts = session.sparkContext.parallelize(range(8), 8)
-print("executors", parts.map(place).distinct().count())
-print("rows", session.range(1000).repartition(4).count())
-"""
 
 
 class TestDocker:
@@ -119,31 +100,6 @@ class TestSsh:
         assert client.stdout is not None
         assert client.stdout.readline() == b"on\n"
         return client
-
-
-class TestSpark:
-    def test_a_job_counts_on_two_executors(self, ssh: SshServer, cluster: SparkCluster) -> None:
-        (ssh.home / "count.py").write_text(COUNT_JOB)
-        # a busy machine takes its time to start the second executor, which Spark awaits only with all of these
-        wait = {
-            "spark.cores.max": "2",
-            "spark.scheduler.minRegisteredResourcesRatio": "1",
-            "spark.scheduler.maxRegisteredResourcesWaitingTime": "3min",
-        }
-        options = " ".join(f"--conf {name}={value}" for name, value in wait.items())
-        done = ssh.ssh(f"{cluster.spark_home}/bin/spark-submit --master {cluster.master_url} {options} count.py")
-        assert done.stdout.splitlines() == ["executors 2", "rows 1000"], done.stderr
-        assert cluster.active_applications() == []
-
-    def test_a_killed_worker_is_missed_and_comes_back(self, cluster: SparkCluster) -> None:
-        cluster.kill_worker(1)
-        assert len(cluster.workers) == 1
-        end = time.monotonic() + 60
-        while cluster.status()["aliveworkers"] != 1:
-            assert time.monotonic() < end, cluster.status()
-            time.sleep(0.2)
-        cluster.start_worker(1)
-        assert cluster.status()["aliveworkers"] == 2
 
 
 class TestTracking:

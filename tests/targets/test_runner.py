@@ -14,9 +14,7 @@ import pytest
 
 from workload_forecast.targets.job import RUNNER, as_exports
 
-ODD = "it's \"so\"\nand $HOME `id` \\ ünï ☂"
-
-Write = Callable[..., Path]
+ODD = 'it\'s "so"\nand $HOME `id` \\ ünï ☂'
 
 
 @pytest.fixture
@@ -163,8 +161,8 @@ def test_the_end_that_is_asked_for_reaches_the_job_and_is_kept(run: Path) -> Non
 
 def test_a_job_that_tidies_up_when_it_is_asked_to_end_keeps_its_exit_code(run: Path, tmp_path: Path) -> None:
     go = tmp_path / "go"
-    tidy = f"trap 'echo tidy; until [[ -e {go} ]]; do sleep 0.01; done; exit 7' TERM; echo begun; while :; do sleep 0.01; done"
-    prepare(run, tidy)
+    tidy = f"echo tidy; until [[ -e {go} ]]; do sleep 0.01; done; exit 7"
+    prepare(run, f"trap {shlex.quote(tidy)} TERM; echo begun; while :; do sleep 0.01; done")
     process = start(run)
     wait_for(lambda: (run / "log").exists() and log(run) == "begun\n")
     process.terminate()

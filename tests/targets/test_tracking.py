@@ -98,9 +98,13 @@ def test_a_tunnel_changes_the_place_and_takes_the_login_out() -> None:
             "https://box:1/x",
             {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "p@s:s/"},
         ),
-        ("http://me:a@b@[::1]:5", "http://[::1]:5", {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "a@b"}),
+        (
+            "http://me:a@b@[::1]:5",
+            "http://[::1]:5",
+            {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "a@b"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_login_of_a_uri_travels_apart(uri: str, public: str, named: dict[str, str]) -> None:
     assert (without_password(uri), login(uri)) == (public, named)
 

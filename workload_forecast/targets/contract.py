@@ -145,6 +145,10 @@ class Launcher(ABC):
     def cancel(self, job: Job) -> None:
         """End the job and all that it started; does nothing if it has ended."""
 
+    def explain(self, job: Job, code: int) -> str:  # noqa: ARG002  most types know no more than the code
+        """Return why a job ended with this exit code, where the target knows."""
+        return ""
+
     def learnt(self, console: str) -> Mapping[str, str]:  # noqa: ARG002  most consoles tell nothing of that kind
         """Return tags that the job's console tells, like the cluster's own number of the application."""
         return {}

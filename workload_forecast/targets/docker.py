@@ -34,6 +34,9 @@ printf 'root:x:0:0:root:/root:/bin/bash\\nforecast:x:%s::/tmp:/bin/bash\\n' "$id
 echo "$id"
 """
 
+_KILLED = 128 + 9
+_OUT_OF_MEMORY = "out of memory: raise memory in the run configuration"
+
 _ENGINE_DOWN = "start Docker (dockerd, or Docker Desktop) and see that you may use it: docker info"
 
 
@@ -126,8 +129,15 @@ class DockerLauncher(Launcher):
         state = json.loads(answer.output)
         if state["Running"]:
             return State(True)
-        reason = "out of memory: raise memory in the run configuration" if state["OOMKilled"] else ""
-        return State(False, state["ExitCode"], reason or state["Error"] or f"the container ended: {state['Status']}")
+        reason = _OUT_OF_MEMORY if state["OOMKilled"] else state["Error"]
+        return State(False, state["ExitCode"], reason or f"the container ended: {state['Status']}")
+
+    def explain(self, job: Job, code: int) -> str:
+        """Tell a job that the kernel ended for its memory from one that was killed."""
+        if code != _KILLED:
+            return ""
+        asked = ["docker", "inspect", "--format", "{{.State.OOMKilled}}", job.handle["container"]]
+        return _OUT_OF_MEMORY if self.host.run(asked).output.strip() == "true" else ""
 
     def cancel(self, job: Job) -> None:
         """Stop the container: asked at first, killed after ten seconds."""

@@ -185,7 +185,8 @@ class Follower:
         elif code == 0:
             outcome = Outcome("FINISHED", 0, "finished")
         else:
-            outcome = Outcome("FAILED", code, reason or f"exit code {code}")
+            why = reason or ("" if code is None else self.launcher.explain(self.job, code))
+            outcome = Outcome("FAILED", code, why or f"exit code {code}")
         self._keep(console)
         if outcome.status == "FINISHED" and run.info.status == "FAILED":
             outcome = Outcome("FAILED", code, "the program ended its run as failed")

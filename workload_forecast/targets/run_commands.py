@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,11 @@ def add_to(cli: click.Group) -> None:
     """Add the commands to the command line."""
     for command in (submit, logs, cancel, status, sweep, diagnostics):
         cli.add_command(command)
+
+
+def _keep_output_clean() -> None:
+    """Keep MLflow's links off the standard output, which is what scripts read."""
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 @click.command()
@@ -39,6 +45,7 @@ def submit(
     """Run an entry point on a target."""
     from workload_forecast.targets.submit import submit_run
 
+    _keep_output_clean()
     run = submit_run(
         configuration,
         entry_point,
@@ -62,6 +69,7 @@ def logs(run: str, *, follow: bool) -> None:
     from workload_forecast.targets.backends import write
     from workload_forecast.targets.runs import follow_run, show_log
 
+    _keep_output_clean()
     if not follow:
         show_log(run, sys.stdout.buffer.write)
         return
@@ -77,6 +85,7 @@ def cancel(run: str) -> None:
     """End a run on a target, and all that it started there."""
     from workload_forecast.targets.runs import cancel_run
 
+    _keep_output_clean()
     outcome = cancel_run(run)
     click.echo(f"{outcome.status}: {outcome.reason}")
 
@@ -97,6 +106,7 @@ def sweep(*, give_up: bool) -> None:
     """End the runs whose job is over, but whose launcher was not there to see it."""
     from workload_forecast.targets.sweep import sweep_runs
 
+    _keep_output_clean()
     for line in sweep_runs(give_up=give_up):
         click.echo(line)
 
