@@ -151,6 +151,19 @@ class TestRemoteDocker(_Docker):
         with pytest.raises(ExecutionException, match=r"cannot be reached .*the key was not accepted"):
             bench.submit()
 
+    def test_through_a_jump_host(self, bench: Bench, ssh: SshServer, tmp_path: Path) -> None:
+        """The same machine, reached from itself: commands, rsync and tunnel all take the detour."""
+        config = tmp_path / "ssh config"
+        config.write_text(
+            f"Include {ssh.config_file}\n"
+            f"Host behind\n  HostName {ssh.host}\n  Port {ssh.port}\n  User {ssh.user}\n  ProxyJump {ssh.alias}\n"
+            f"  IdentityFile {ssh.identity_file}\n  UserKnownHostsFile {ssh.known_hosts}\n"
+        )
+        bench.write_target(**{**bench.fields, "address": "behind", "sshConfig": str(config)})
+        run_id = bench.submit({"text": "from behind"}).run_id
+        assert bench.told(run_id)["text"] == "from behind"
+        assert bench.run(run_id).data.metrics["reached"] == 1
+
     def test_a_sqlite_store_is_refused_with_the_remedy(
         self, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

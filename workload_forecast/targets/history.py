@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from workload_forecast.errors import EnvironmentProblem, SettingsError
 from workload_forecast.git import git_state
 from workload_forecast.targets.contract import Environment, Job
+from workload_forecast.targets.tracking import without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,7 +90,8 @@ def find_run(client: MlflowClient, run_id: str) -> Run:
     try:
         return client.get_run(run_id)
     except MlflowException as problem:
-        raise SettingsError(f"run {run_id} was not found in {client.tracking_uri}: {problem.message}") from None
+        where = without_password(client.tracking_uri)
+        raise SettingsError(f"run {run_id} was not found in {where}: {problem.message}") from None
 
 
 def find_job(client: MlflowClient, run_id: str) -> tuple[Run, Job]:
