@@ -55,8 +55,8 @@ class FakeHost:
         found = (answer for start, answer in self.answers.items() if " ".join(command).startswith(start))
         return next(found, Completed(0, b"1000:100\n", ""))
 
-    def put(self, folder: Path, files: Iterable[str], target: str) -> None:
-        raise AssertionError((folder, files, target))
+    def put(self, folder: Path, files: Iterable[str], target: str, *, links: bool = True) -> None:
+        raise AssertionError((folder, files, target, links))
 
     def get(self, source: str, files: Iterable[str], target: Path) -> None:
         raise AssertionError((source, files, target))

@@ -73,8 +73,14 @@ class Client:
 
     def search_runs(self, experiments: list[str], query: str) -> list[Any]:
         assert experiments == ["7"]
-        assert "tags.`mlflow.parentRunId` = 'r1'" in query
-        return [SimpleNamespace(info=SimpleNamespace(run_id=child)) for child in self.children]
+        if "tags.`mlflow.parentRunId` = 'r1'" not in query:
+            return []  # nothing is nested in the children
+        infos = [SimpleNamespace(run_id=child, status="RUNNING", experiment_id="7") for child in self.children]
+        return [SimpleNamespace(info=info) for info in infos]
+
+    def delete_tag(self, run_id: str, name: str) -> None:
+        assert run_id == "r1"
+        del self.tags[name]
 
     def set_terminated(self, run_id: str, status: str) -> None:
         if run_id == "r1":
@@ -100,8 +106,8 @@ class Elsewhere:
             raise LOST
         return LocalHost().run(command, given=given, seconds=seconds)
 
-    def put(self, folder: Path, files: Iterable[str], target: str) -> None:
-        raise AssertionError((folder, files, target))
+    def put(self, folder: Path, files: Iterable[str], target: str, *, links: bool = True) -> None:
+        raise AssertionError((folder, files, target, links))
 
     def get(self, source: str, files: Iterable[str], target: Path) -> None:
         self.fetched = sorted(files)

@@ -18,6 +18,7 @@ from workload_forecast.targets import history
 from workload_forecast.targets.contract import Environment, Job
 from workload_forecast.targets.files import ComputeTarget, Mount, RunConfiguration
 from workload_forecast.targets.history import LAUNCHER, begin, describe, end, find_job, keep, launcher_lives
+from workload_forecast.targets.hosts import started
 
 TAG = "workload_forecast."
 
@@ -143,12 +144,12 @@ def test_this_process_lives(client: MlflowClient, experiment: str) -> None:
 
 def test_a_process_that_has_ended_does_not() -> None:
     process = subprocess.Popen(["sleep", "60"])
-    started = history._started(process.pid)
-    assert started
-    assert launcher_lives(launched_by(pid=process.pid, started=started))
+    begun = started(process.pid)
+    assert begun
+    assert launcher_lives(launched_by(pid=process.pid, started=begun))
     process.kill()
     process.wait()
-    assert not launcher_lives(launched_by(pid=process.pid, started=started))
+    assert not launcher_lives(launched_by(pid=process.pid, started=begun))
 
 
 def test_another_process_with_the_number_of_the_old_one_is_another() -> None:

@@ -91,9 +91,9 @@ def test_a_missing_command_is_named() -> None:
         HERE.run(["no-such-command", "x"])
 
 
-def test_a_command_that_does_not_end_is_ended_with_what_it_holds_open() -> None:
+def test_a_command_that_does_not_end_is_not_waited_for_nor_is_what_it_started() -> None:
     with pytest.raises(EnvironmentProblem, match="this machine did not answer within 0 s: check its load"):
-        HERE.run(["bash", "-c", "sleep 60; true"], seconds=0.3)
+        HERE.run(["bash", "-c", "sleep 4; true"], seconds=0.3)
 
 
 def test_exit_code_255_means_a_lost_connection_only_behind_ssh(install: Install) -> None:

@@ -36,8 +36,8 @@ class Elsewhere:
             return Completed(0, f"/dev/vda1 1000000 1 {self.free} 1% /\n".encode(), "")
         return Completed(1, b"", "")
 
-    def put(self, folder: Path, files: Iterable[str], target: str) -> None:
-        raise AssertionError((folder, files, target))
+    def put(self, folder: Path, files: Iterable[str], target: str, *, links: bool = True) -> None:
+        raise AssertionError((folder, files, target, links))
 
     def get(self, source: str, files: Iterable[str], target: Path) -> None:
         raise AssertionError((source, files, target))

@@ -157,8 +157,8 @@ class Elsewhere:
         self.asked.append(list(command))
         return Completed(self.code, b"", "")
 
-    def put(self, folder: Path, files: Iterable[str], target: str) -> None:
-        raise AssertionError((folder, files, target))
+    def put(self, folder: Path, files: Iterable[str], target: str, *, links: bool = True) -> None:
+        raise AssertionError((folder, files, target, links))
 
     def get(self, source: str, files: Iterable[str], target: Path) -> None:
         raise AssertionError((source, files, target))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from workload_forecast.config import load_settings
 from workload_forecast.errors import SettingsError
 from workload_forecast.targets.files import Mount
+from workload_forecast.targets.hosts import expanded
 
 #: Name of the settings as they hold on the target, in the run folder.
 SETTINGS = "settings.json"
@@ -59,7 +60,7 @@ def plan_data(
     """
     if not parameters.get("config"):
         return DataPlan()
-    path = project / Path(parameters["config"]).expanduser()
+    path = project / expanded(parameters["config"])
     settings = load_settings(parameters.get("duration") or None, path)
     raw = json.loads(path.read_text(encoding="utf-8"))
     raw["dataFile"] = settings.data_file
@@ -76,7 +77,9 @@ def plan_data(
 def _travelling(raw: dict[str, Any], root: Path, store: str, *, contained: bool) -> DataPlan:
     """Return the plan for files of this machine that another one needs."""
     pattern = Path(raw["dataFile"]).relative_to(root)
-    files = tuple(sorted(str(path.relative_to(root)) for path in root.glob(str(pattern)) if path.is_file()))
+    # the same function that will look for them there
+    found = glob.glob(raw["dataFile"], recursive=True)  # noqa: PTH207
+    files = tuple(sorted(str(Path(name).relative_to(root)) for name in found if Path(name).is_file()))
     if not files:
         raise SettingsError(f"no file matches dataFile {raw['dataFile']} here: correct it, or say data: target.")
     target = str(PurePosixPath(store) / hashlib.sha256(str(root).encode()).hexdigest()[:16])

@@ -116,7 +116,7 @@ class DockerLauncher(Launcher):
         checked(self.host.run(command, seconds=120), "starting the container", self.host.label)
         if job.secrets:
             take = f"umask 077; cat >{_SECRETS}.part && mv {_SECRETS}.part {_SECRETS}"
-            given = as_exports(job.secrets).encode()
+            given = as_exports(job.secrets).encode(errors="surrogateescape")
             done = self.host.run(["docker", "exec", "--interactive", name, "sh", "-c", take], given=given)
             checked(done, "handing over secret variables", self.host.label)
         return {"container": name}
@@ -124,8 +124,9 @@ class DockerLauncher(Launcher):
     def state(self, job: Job) -> State:
         """Ask the engine."""
         answer = self.host.run(["docker", "inspect", "--format", "{{json .State}}", job.handle["container"]])
-        if answer.code != 0:
+        if "no such object" in answer.error.lower():
             return State(False, None, "the container is gone")
+        checked(answer, "asking after the container", self.host.label)
         state = json.loads(answer.output)
         if state["Running"]:
             return State(True)
@@ -141,7 +142,9 @@ class DockerLauncher(Launcher):
 
     def cancel(self, job: Job) -> None:
         """Stop the container: asked at first, killed after ten seconds."""
-        self.host.run(["docker", "stop", "--time", "10", job.handle["container"]], seconds=60)
+        done = self.host.run(["docker", "stop", "--time", "10", job.handle["container"]], seconds=60)
+        if "no such container" not in done.error.lower():
+            checked(done, "stopping the container", self.host.label)
 
     def clean(self, job: Job) -> None:
         """Remove the container."""

@@ -101,8 +101,13 @@ class Follower:
         Raises:
             EnvironmentProblem: the target cannot be reached.
         """
+        # before the job ends, because somebody else may be following it
         self.client.set_tag(self.job.run_id, CANCELLED, f"{getpass.getuser()}@{socket.gethostname()}")
-        self.launcher.cancel(self.job)
+        try:
+            self.launcher.cancel(self.job)
+        except EnvironmentProblem:
+            self.client.delete_tag(self.job.run_id, CANCELLED)
+            raise
         return self.follow()
 
     def poll(self, *, impatient: bool = False) -> tuple[int | None, str] | None:
@@ -209,15 +214,20 @@ class Follower:
         wanted = job.configuration.fetch_results
         if host.local or not (wanted is True or (wanted == "auto" and self.launcher.contained)):
             return
-        found = script(host, _NEW_FILES, job.home_source, f"{job.folder}/runner.sh", seconds=300).raw
-        files = [os.fsdecode(name) for name in found.split(b"\0") if name]
+        found = script(host, _NEW_FILES, job.home_source, f"{job.folder}/runner.sh", seconds=300)
+        checked(found, "looking for results", host.label)
+        files = [os.fsdecode(name) for name in found.raw.split(b"\0") if name]
         if files:
             self.say(f"results: {len(files)} files from {host.label} to {job.local_home}")
             host.get(job.home_source, files, Path(job.local_home))
 
     def _clean(self) -> None:
-        self.launcher.clean(self.job)
-        checked(script(self.launcher.host, 'rm -rf -- "$1"', self.job.folder), "cleaning up", self.launcher.host.label)
+        host = self.launcher.host
+        try:
+            self.launcher.clean(self.job)
+            checked(script(host, 'rm -rf -- "$1"', self.job.folder), "cleaning up", host.label)
+        except EnvironmentProblem as problem:  # the run has ended, and well or not does not depend on this
+            self.say(f"left {self.job.folder} on {host.label}: {problem}")
 
     def _tunnel(self) -> Tunnel | None:
         if not self.job.remote_port:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workload_forecast.errors import EnvironmentProblem, SettingsError
 from workload_forecast.git import git_state
 from workload_forecast.targets.contract import Environment, Job
+from workload_forecast.targets.hosts import started
 from workload_forecast.targets.tracking import without_password
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 
 def begin(client: MlflowClient, run_id: str, target: str) -> None:
     """Write down who launches, so that a run whose launcher dies in the middle of it can be told from others."""
-    launcher = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    launcher = {"host": socket.gethostname(), "pid": os.getpid(), "started": started(os.getpid())}
     client.set_tag(run_id, LAUNCHER, json.dumps(launcher))
     client.set_tag(run_id, f"{TAG}target", target)
 
@@ -47,13 +47,7 @@ def launcher_lives(run: Run) -> bool:
     launcher = json.loads(run.data.tags[LAUNCHER])
     if launcher["host"] != socket.gethostname():
         raise EnvironmentProblem(f"it is launched from {launcher['host']}, process {launcher['pid']}: look there")
-    return bool(_started(launcher["pid"]) == launcher["started"])
-
-
-def _started(pid: int) -> str:
-    """Return when a process was started: with its number it names one process, for numbers are used again."""
-    command = ["ps", "-o", "lstart=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return bool(started(launcher["pid"]) == launcher["started"])
 
 
 def describe(client: MlflowClient, job: Job, environment: Environment, engine: str, project: Path) -> None:
@@ -123,6 +117,9 @@ def end(client: MlflowClient, run_id: str, *, status: str, code: int | None, rea
     client.set_tag(run_id, REASON, reason)
 
 
-def _open_children(client: MlflowClient, run: Run) -> list[Any]:
-    query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
-    return list(client.search_runs([run.info.experiment_id], query))
+def _open_children(client: MlflowClient, run: Run) -> list[Run]:
+    """Return what is nested in the run, at any depth, and has not ended."""
+    query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    children = list(client.search_runs([run.info.experiment_id], query))
+    below = [grandchild for child in children for grandchild in _open_children(client, child)]
+    return [*(child for child in children if child.info.status not in ENDED), *below]

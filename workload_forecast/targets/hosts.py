@@ -18,21 +18,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, ClassVar, Protocol
 
-from workload_forecast.errors import EnvironmentProblem
+from workload_forecast.errors import EnvironmentProblem, SettingsError
 
 #: OpenSSH's own exit code for a connection that failed.
 _SSH_FAILED = 255
 
 #: What ssh says, and what the person at the terminal can do about it.
 _REMEDIES = {
+    # the more special ones first: ssh goes on to say the general thing, too
+    "bad permissions": "the key file is readable by others: chmod 600",
+    "remote host identification has changed": "the host's key has changed: find out why before you remove the old one",
     "permission denied": "the key was not accepted: check username and identityFile, or load the key: ssh-add",
     "host key verification failed": "the host's key is unknown or has changed: connect once by hand with ssh, compare",
-    "remote host identification has changed": "the host's key has changed: find out why before you remove the old one",
     "connection refused": "nothing listens there: check address and port, and that sshd runs",
     "could not resolve": "the name is unknown: check the address, or add a Host entry to your ssh configuration",
     "timed out": "no answer: check address, port, firewall and VPN",
     "no route to host": "no way there: check address and network",
-    "bad permissions": "the key file is readable by others: chmod 600",
     "no such file": "check identityFile and sshConfig",
 }
 
@@ -82,8 +83,11 @@ class Host(Protocol):
         """
         ...
 
-    def put(self, folder: Path, files: Iterable[str], target: str) -> None:
-        """Bring ``files`` (relative to ``folder``) into the directory ``target`` of the machine."""
+    def put(self, folder: Path, files: Iterable[str], target: str, *, links: bool = True) -> None:
+        """Bring ``files`` (relative to ``folder``) into the directory ``target`` of the machine.
+
+        ``links`` says whether symbolic links stay links, or become what they lead to.
+        """
         ...
 
     def get(self, source: str, files: Iterable[str], target: Path) -> None:
@@ -98,9 +102,11 @@ def script(host: Host, text: str, *arguments: str, given: bytes = b"", seconds: 
 
 def told(host: Host, command: Sequence[str], say: Callable[[str], None], given: bytes = b"") -> Completed:
     """Run a long command to its end and tell each line that it writes, standard error included."""
-    process = subprocess.Popen(
-        host.argv(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    argv = host.argv(command)
+    try:
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except OSError as problem:
+        raise _missing(argv[0], problem) from None
     assert process.stdin is not None
     assert process.stdout is not None
     # fed by a thread, because the command may write before it has read all
@@ -114,7 +120,8 @@ def told(host: Host, command: Sequence[str], say: Callable[[str], None], given: 
     code = process.returncode
     output = b"".join(lines)
     if code == _SSH_FAILED and not host.local:
-        raise EnvironmentProblem(unreachable(host.label, output.decode(errors="replace")))
+        said = b"".join(lines[-3:])  # what went before are the command's own words
+        raise EnvironmentProblem(unreachable(host.label, said.decode(errors="replace")))
     return Completed(code, output, "")
 
 
@@ -149,9 +156,9 @@ class LocalHost:
         """See :class:`Host`."""
         return _run(self.argv(command), given, seconds, self.label)
 
-    def put(self, folder: Path, files: Iterable[str], target: str) -> None:
+    def put(self, folder: Path, files: Iterable[str], target: str, *, links: bool = True) -> None:
         """See :class:`Host`."""
-        _copy(folder, files, Path(target))
+        _copy(folder, files, Path(target), links=links)
 
     def get(self, source: str, files: Iterable[str], target: Path) -> None:
         """See :class:`Host`."""
@@ -181,9 +188,9 @@ class SshHost:
         own = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
         own += ["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"]
         if self.ssh_config:
-            own += ["-F", str(Path(self.ssh_config).expanduser())]
+            own += ["-F", str(expanded(self.ssh_config))]
         if self.identity_file:
-            own += ["-i", str(Path(self.identity_file).expanduser()), "-o", "IdentitiesOnly=yes"]
+            own += ["-i", str(expanded(self.identity_file)), "-o", "IdentitiesOnly=yes"]
         if self.port:
             own += ["-p", str(self.port)]
         if self.username:
@@ -205,10 +212,10 @@ class SshHost:
             raise EnvironmentProblem(unreachable(self.label, done.error))
         return done
 
-    def put(self, folder: Path, files: Iterable[str], target: str) -> None:
+    def put(self, folder: Path, files: Iterable[str], target: str, *, links: bool = True) -> None:
         """See :class:`Host`."""
         checked(script(self, 'mkdir -p -- "$1"', target), f"making {target}", self.label)
-        self._rsync(f"{folder}/", f"{self._host()}:{target}/", files)
+        self._rsync(f"{folder}/", f"{self._host()}:{target}/", files, links=links)
 
     def get(self, source: str, files: Iterable[str], target: Path) -> None:
         """See :class:`Host`."""
@@ -218,9 +225,18 @@ class SshHost:
     def _host(self) -> str:
         return f"[{self.address}]" if ":" in self.address else self.address
 
-    def _rsync(self, source: str, target: str, files: Iterable[str]) -> None:
+    def _rsync(self, source: str, target: str, files: Iterable[str], *, links: bool = True) -> None:
         shell = shlex.join(["ssh", *self._shared()])
-        command = ["rsync", "-rltp", "--partial", "--protect-args", "--files-from=-", "--from0", "-e", shell]
+        command = [
+            "rsync",
+            "-rltp" if links else "-rLtp",
+            "--partial",
+            "--protect-args",
+            "--files-from=-",
+            "--from0",
+            "-e",
+            shell,
+        ]
         listed = b"\0".join(os.fsencode(name) for name in files)
         done = _run([*command, "--", source, target], listed, None, self.label)
         if done.code == _SSH_FAILED:
@@ -239,13 +255,40 @@ def unreachable(label: str, error: str) -> str:
 def _run(command: list[str], given: bytes, seconds: float | None, label: str) -> Completed:
     try:
         done = subprocess.run(command, input=given, capture_output=True, timeout=seconds, check=False)
-    except FileNotFoundError:
-        raise EnvironmentProblem(f"the command '{command[0]}' is missing on this machine: install it.") from None
+    except OSError as problem:
+        raise _missing(command[0], problem) from None
     except subprocess.TimeoutExpired:
         raise EnvironmentProblem(
             f"{label} did not answer within {seconds:.0f} s: check its load and network."
         ) from None
     return Completed(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+def _missing(command: str, problem: OSError) -> EnvironmentProblem:
+    if isinstance(problem, FileNotFoundError):
+        return EnvironmentProblem(f"the command '{command}' is missing on this machine: install it.")
+    return EnvironmentProblem(f"the command '{command}' cannot be run on this machine: {problem}.")
+
+
+def expanded(path: str) -> Path:
+    """Return a path of this machine with ``~`` replaced.
+
+    Raises:
+        SettingsError: it names a user that does not exist.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise SettingsError(f"{path}: there is no such user on this machine; write the path in full.") from None
+
+
+def started(pid: int) -> str:
+    """Return when a process of this machine was started, or nothing if there is none.
+
+    With its number it names one process; numbers alone are used again.
+    """
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _sockets() -> Path:
@@ -258,8 +301,8 @@ def _sockets() -> Path:
     return folder
 
 
-def _copy(folder: Path, files: Iterable[str], target: Path) -> None:
+def _copy(folder: Path, files: Iterable[str], target: Path, *, links: bool = True) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in files:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(folder / name, target / name, follow_symlinks=False)
+        shutil.copy2(folder / name, target / name, follow_symlinks=not links)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from workload_forecast.errors import SettingsError, WorkloadForecastError
+from workload_forecast.errors import EnvironmentProblem, SettingsError, WorkloadForecastError
 from workload_forecast.home import results_home
 from workload_forecast.targets.contract import Environment, Job, Launcher, Say
 from workload_forecast.targets.data import SETTINGS, DataPlan, plan_data
@@ -232,6 +232,11 @@ def _open_tunnel(uri: str, host: Host) -> Tunnel | None:
     """Open a tunnel to the tracking server where one is needed; whoever follows the job takes it over."""
     if not needs_tunnel(uri, host):
         return None
+    if uri.startswith("https"):
+        raise EnvironmentProblem(
+            f"{host.label} does not reach {without_password(uri)}, whose certificate would not hold behind a tunnel: "
+            "make the server reachable from the target, or start one with http on this machine."
+        )
     assert isinstance(host, SshHost)
     tunnel = Tunnel(host, uri)
     tunnel.open()
@@ -299,7 +304,7 @@ def _send(plan: _Plan, job: Job, snapshot: Any) -> None:
     else:
         host.put(snapshot.folder, snapshot.files, f"{job.folder}/code")
     if plan.data.files:
-        host.put(plan.data.root, plan.data.files, plan.data.target)
+        host.put(plan.data.root, plan.data.files, plan.data.target, links=False)
     files = {"command": job.command, "environment": as_exports(job.variables), "runner.sh": RUNNER.read_text()}
     if plan.data.settings is not None:
         files[SETTINGS] = json.dumps(plan.data.settings, indent=2)

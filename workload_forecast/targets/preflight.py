@@ -18,7 +18,7 @@ _ENVIRONMENT_BYTES = 5 * 10**9
 _MARGIN_BYTES = 10**9
 
 _FREE = 'df -Pk -- "$1" | tail -n 1'
-_MATCHES = 'compgen -G "$1" >/dev/null'
+_MATCHES = 'shopt -s globstar; compgen -G "$1" >/dev/null'
 
 
 def preflight(

@@ -125,7 +125,7 @@ def _parameters(given: tuple[str, ...]) -> dict[str, str]:
     parameters: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not equals:
+        if not equals or not name:
             raise SettingsError(f"-P {text}: give NAME=VALUE.")
         if name in parameters:
             raise SettingsError(f"-P {name} is given twice.")

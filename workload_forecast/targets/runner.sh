@@ -15,11 +15,11 @@ esac
 cd "$run/code" || exit 4
 bash -c "$(cat "$run/command")" </dev/null >>"$run/log" 2>&1 &
 job=$!
-trap 'kill -TERM "$job" 2>/dev/null' TERM INT HUP
-wait "$job"
-code=$?
-# a signal ends the first wait, not the job
-while kill -0 "$job" 2>/dev/null; do
+# a signal ends the wait, not the job; its exit code comes with the next wait
+trap 'asked=yes; kill -TERM "$job" 2>/dev/null' TERM INT HUP
+asked=yes
+while [[ $asked ]]; do
+  asked=
   wait "$job"
   code=$?
 done

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from workload_forecast.errors import EnvironmentProblem
+from workload_forecast.errors import EnvironmentProblem, SettingsError
 from workload_forecast.targets.contract import Check
-from workload_forecast.targets.hosts import Host, SshHost, script, unreachable
+from workload_forecast.targets.hosts import Host, SshHost, script, started, unreachable
 
 #: What MLflow's client reads for its own authentication, and its artifact clients for theirs. The job gets those that
 #: the launching process has, as secrets.
@@ -44,6 +44,8 @@ _REMOTE_NEEDS_SERVER = (
 def local_store(uri: str) -> Path | None:
     """Return the database or folder of a store that is no server, or None."""
     parts = urlsplit(uri)
+    if uri in {"databricks", "databricks-uc"}:
+        return None
     if parts.scheme == "sqlite":
         return Path(unquote(parts.path[1:])).absolute()
     if parts.scheme in {"", "file"}:
@@ -56,7 +58,11 @@ def endpoint(uri: str) -> tuple[str, int] | None:
     parts = urlsplit(uri)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return None
-    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        port = parts.port
+    except ValueError as problem:
+        raise SettingsError(f"MLFLOW_TRACKING_URI {without_password(uri)}: {problem}.") from None
+    return parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 
 def check_tracking(uri: str, artifact_location: str, host: Host, *, contained: bool) -> Iterator[Check]:
@@ -72,7 +78,7 @@ def check_tracking(uri: str, artifact_location: str, host: Host, *, contained: b
                 _REMOTE_NEEDS_SERVER.format(uri=uri),
             )
         return
-    if not host.local and local_store(artifact_location) is not None:
+    if not host.local and artifact_location and local_store(artifact_location) is not None:
         yield Check(
             "artifact store",
             False,
@@ -121,7 +127,10 @@ def as_seen_from_anywhere(uri: str) -> str:
     store = local_store(uri)
     if store is None:
         return uri
-    return f"sqlite:///{quote(str(store))}" if uri.startswith("sqlite") else store.as_uri()
+    if not uri.startswith("sqlite"):
+        return store.as_uri()
+    query = urlsplit(uri).query
+    return f"sqlite:///{quote(str(store))}{'?' if query else ''}{query}"
 
 
 def login(uri: str) -> dict[str, str]:
@@ -134,6 +143,8 @@ def login(uri: str) -> dict[str, str]:
 def without_password(uri: str) -> str:
     """Return the URI without user and password."""
     parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri  # as it is: put together again, an absolute SQLite path would lose slashes
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
@@ -154,9 +165,13 @@ class Tunnel:
     uri: str
     port: int = 0
     adopted: int = 0
+    _adopted_at: str = ""
     _again: float = 0.0
     _process: subprocess.Popen[bytes] | None = None
     _said: tempfile._TemporaryFileWrapper[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self._adopted_at = started(self.adopted) if self.adopted else ""
 
     def open(self) -> int:
         """Open the tunnel unless it is open, and return its port on the target.
@@ -187,13 +202,7 @@ class Tunnel:
         """Return whether the tunnel is open."""
         if self._process is not None:
             return self._process.poll() is None
-        if not self.adopted:
-            return False
-        try:
-            os.kill(self.adopted, 0)
-        except OSError:
-            return False
-        return True
+        return bool(self._adopted_at) and started(self.adopted) == self._adopted_at
 
     def hand_over(self) -> int:
         """Leave the tunnel open for another process, and return the process id of its ssh."""
@@ -206,10 +215,10 @@ class Tunnel:
 
     def close(self) -> None:
         """Close the tunnel."""
-        if self.adopted:
+        if self._adopted_at and self._process is None and self.alive():
             with suppress(OSError):
                 os.kill(self.adopted, signal.SIGTERM)
-            self.adopted = 0
+        self._adopted_at = ""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()

@@ -142,7 +142,7 @@ class SparkLauncher(Launcher):
             self._write(f"{job.folder}/{DRIVER.name}", DRIVER.read_text())
             pack = [f"{environment.name}/bin/python", "-c", _PACK, f"{job.folder}/code", f"{job.folder}/code.zip"]
             checked(self.host.run(pack, seconds=300), "packing the code", self.host.label)
-        given = as_exports(job.secrets).encode()
+        given = as_exports(job.secrets).encode(errors="surrogateescape")
         begun = checked(self._process("start", job.folder, given=given), "starting the job", self.host.label).split()
         if len(begun) != 2:
             raise EnvironmentProblem(f"the job did not start on {self.host.label}: see {job.folder}/log there.")
