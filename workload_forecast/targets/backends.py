@@ -18,9 +18,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 from workload_forecast.errors import WorkloadForecastError
 from workload_forecast.targets.files import TargetType, parse_run_configuration
 from workload_forecast.targets.follow import POLL_SECONDS, Follower
-from workload_forecast.targets.history import ENDED
+from workload_forecast.targets.history import ENDED, REASON
 from workload_forecast.targets.launch import Launched, Request, launch
 from workload_forecast.targets.runs import follow_in_background
+
+#: How long a run that its program has ended is given for its console and results to come home.
+BACKGROUND_SECONDS = 60.0
 
 
 def say(text: str) -> None:
@@ -62,7 +65,13 @@ class TargetRun(SubmittedRun):
             if outcome.status != "FINISHED":
                 say(f"run {self.run_id}: {outcome.status}, {outcome.reason}")
             return bool(outcome.status == "FINISHED")
-        while self.get_status() not in ENDED:
+        patience = BACKGROUND_SECONDS
+        while patience > 0:
+            run = self._client.get_run(self.run_id)
+            if REASON in run.data.tags:
+                break
+            if run.info.status in ENDED:  # by the program itself; console and results may still be on their way
+                patience -= POLL_SECONDS
             time.sleep(POLL_SECONDS)
         return self.get_status() == "FINISHED"
 

@@ -118,6 +118,8 @@ class DockerLauncher(Launcher):
             take = f"umask 077; cat >{_SECRETS}.part && mv {_SECRETS}.part {_SECRETS}"
             given = as_exports(job.secrets).encode(errors="surrogateescape")
             done = self.host.run(["docker", "exec", "--interactive", name, "sh", "-c", take], given=given)
+            if done.code != 0:  # it would wait for them for ever
+                self.host.run(["docker", "rm", "--force", name])
             checked(done, "handing over secret variables", self.host.label)
         return {"container": name}
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ def launch(request: Request, say: Say) -> Launched:
     run_id = run.info.run_id
     say(f"run {run_id} on {plan.launcher.target.name} ({plan.launcher.target.type}, {plan.launcher.host.label})")
     begin(client, run_id, plan.launcher.target.name)
-    tunnel = None
+    tunnel, job = None, None
     try:
         environment = _prepare(plan.launcher, request.configuration, plan.folder, plan.places, say)
         tunnel = _open_tunnel(request.tracking_uri, plan.launcher.host)
@@ -121,10 +122,22 @@ def launch(request: Request, say: Say) -> Launched:
             str(problem) if isinstance(problem, WorkloadForecastError) else f"{type(problem).__name__} in launching"
         )
         end(client, run_id, status="FAILED", code=None, reason=f"not launched: {reason}"[:5000])
-        if tunnel:
-            tunnel.close()
+        _undo(plan.launcher, job, tunnel)
         raise
     return Launched(job, plan.launcher, tunnel)
+
+
+def _undo(launcher: Launcher, job: Job | None, tunnel: Tunnel | None) -> None:
+    """Leave nothing behind of a launch that failed; what cannot be reached stays."""
+    if tunnel:
+        tunnel.close()
+    if job is None:
+        return
+    with suppress(EnvironmentProblem):
+        if job.handle:
+            launcher.cancel(job)
+            launcher.clean(job)
+        script(launcher.host, 'rm -rf -- "$1"', job.folder)
 
 
 def prepare_environment(configuration: RunConfiguration, project: Path, say: Say = print) -> str:
