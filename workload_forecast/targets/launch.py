@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,18 +14,18 @@ from workload_forecast.errors import EnvironmentProblem, SettingsError, Workload
 from workload_forecast.home import results_home
 from workload_forecast.targets.contract import Environment, Job, Launcher, Say
 from workload_forecast.targets.data import SETTINGS, DataPlan, plan_data
-from workload_forecast.targets.files import Mount, RunConfiguration, TargetType, load_target
+from workload_forecast.targets.files import RunConfiguration, TargetType, load_target
 from workload_forecast.targets.history import begin, describe, end, keep
 from workload_forecast.targets.hosts import Host, SshHost, checked, script
 from workload_forecast.targets.job import PROJECT_NAME, RUNNER, as_exports, entry_command, sampled, secrets, variables
 from workload_forecast.targets.places import Places, find_places, open_launcher
 from workload_forecast.targets.preflight import demand, preflight
 from workload_forecast.targets.snapshot import copy, project_files
+from workload_forecast.targets.surroundings import declared, homes, mounts
 from workload_forecast.targets.tracking import (
     Tunnel,
     as_seen_from_anywhere,
     endpoint,
-    local_store,
     login,
     needs_tunnel,
     uri_through,
@@ -165,7 +163,7 @@ def _plan(request: Request, client: MlflowClient) -> _Plan:
     project = load_project(str(folder))
     known = getattr(project.get_entry_point(request.entry_point), "parameters", {})
     parameters = sampled(request.parameters, configuration, known)
-    passed_on = {**login(request.tracking_uri), **secrets(configuration, os.environ), **_declared(project)}
+    passed_on = {**login(request.tracking_uri), **secrets(configuration, os.environ), **declared(project, os.environ)}
     target = load_target(configuration.target, folder)
     if request.type not in {None, target.type}:
         raise SettingsError(f"target {target.name} is of type {target.type}, not {request.type}: use -b {target.type}.")
@@ -197,7 +195,7 @@ def _prepare(
 def _job(plan: _Plan, run_id: str, artifact_uri: str, port: int) -> Job:
     request, launcher, places = plan.request, plan.launcher, plan.places
     local_home = str(results_home(request.tracking_uri, os.environ, Path.cwd()))
-    home, source = _homes(launcher, places, local_home)
+    home, source = homes(launcher, places, local_home)
     folder = places.run(run_id)
     settings = plan.data.settings is not None
     return Job(
@@ -217,7 +215,14 @@ def _job(plan: _Plan, run_id: str, artifact_uri: str, port: int) -> Job:
         home=home,
         home_source=source,
         local_home=local_home,
-        mounts=_mounts(plan, artifact_uri),
+        mounts=mounts(
+            launcher,
+            places,
+            plan.project,
+            plan.data.mounts,
+            tracking_uri=request.tracking_uri,
+            artifact_uri=artifact_uri,
+        ),
         remote_port=port,
         secrets=plan.secrets,
     )
@@ -228,17 +233,6 @@ def _job_uri(uri: str, port: int) -> str:
     if port:
         return uri_through(uri, port)
     return without_password(uri) if endpoint(uri) else as_seen_from_anywhere(uri)
-
-
-def _homes(launcher: Launcher, places: Places, local_home: str) -> tuple[str, str]:
-    """Return the results' home as the job knows it, and as the target's machine does."""
-    if launcher.host.local:
-        return local_home, local_home
-    if launcher.contained:  # under the launcher's own path, so that what the run says of its results holds there too
-        digest = hashlib.sha256(local_home.encode()).hexdigest()[:16]
-        return local_home, str(PurePosixPath(places.base) / "homes" / digest)
-    outputs = str(PurePosixPath(places.store) / "outputs")
-    return outputs, outputs
 
 
 def _open_tunnel(uri: str, host: Host) -> Tunnel | None:
@@ -254,57 +248,6 @@ def _open_tunnel(uri: str, host: Host) -> Tunnel | None:
     tunnel = Tunnel(host, uri)
     tunnel.open()
     return tunnel
-
-
-def _mounts(plan: _Plan, artifact_uri: str) -> list[Mount]:
-    """Return what a container sees of the target's machine, besides the run folder and the results."""
-    if not plan.launcher.contained:
-        return []
-    shared = plan.places.shared
-    seen = [Mount(source=shared, target=shared, read_only=False)] if shared else []
-    return [*plan.data.mounts, *_project_mounts(plan.project), *_store_mounts(plan, artifact_uri), *seen]
-
-
-def _store_mounts(plan: _Plan, artifact_uri: str) -> list[Mount]:
-    """Return the directories of a tracking store that is no server, so that a container writes into it."""
-    if not plan.launcher.host.local:
-        return []
-    folders = []
-    store = local_store(plan.request.tracking_uri)
-    if store is not None:
-        folders.append(store.parent if re.match("sqlite", plan.request.tracking_uri) else store)
-    artifacts = local_store(artifact_uri)
-    if artifacts is not None:
-        folders.append(artifacts.parents[1])  # of the experiment: models lie beside the runs
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-    return [Mount(source=str(folder), target=str(folder), read_only=False) for folder in dict.fromkeys(folders)]
-
-
-def _declared(project: Any) -> dict[str, str]:
-    """Return the variables of MLproject's own ``docker_env``: given there, or to be copied from this process.
-
-    Raises:
-        SettingsError: one that is to be copied is not set.
-    """
-    found = {}
-    for entry in (project.docker_env or {}).get("environment") or []:
-        name, value = entry if isinstance(entry, list) else (entry, os.environ.get(entry))
-        if value is None:
-            raise SettingsError(f"MLproject's docker_env copies the variable {name}, which is not set here: export it.")
-        found[name] = value
-    return found
-
-
-def _project_mounts(project: Any) -> list[Mount]:
-    """Return the volumes of MLproject's own ``docker_env``."""
-    volumes = (project.docker_env or {}).get("volumes") or []
-    found = []
-    for volume in volumes:
-        source, _, rest = volume.partition(":")
-        target, _, mode = rest.partition(":")
-        found.append(Mount(source=str(Path(source).absolute()), target=target, read_only=mode == "ro"))
-    return found
 
 
 def _send(plan: _Plan, job: Job, snapshot: Any) -> None:
