@@ -58,10 +58,6 @@ def test_mlproject_and_command_line_agree(name: str) -> None:
         assert f"--{parameter.replace('_', '-')} {{{parameter}}}" in ENTRY_POINTS[name]["command"]
 
 
-def test_every_command_is_an_entry_point() -> None:
-    assert set(cli.commands) == set(ENTRY_POINTS)
-
-
 def test_defaults_are_those_of_the_requirements() -> None:
     parameters = config.TrainingParameters()
     assert (parameters.algorithm, parameters.num_trees, parameters.max_depth, parameters.seed) == (

@@ -126,7 +126,8 @@ class Bench:
         self.write_target(**self.fields)
         self.monkeypatch.chdir(self.project)
         self.monkeypatch.setenv("MLFLOW_TRACKING_URI", self.store)
-        self.monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):  # MLflow leaves them to its child processes
+            self.monkeypatch.delenv(name, raising=False)
         mlflow.set_tracking_uri(self.store)
         self.home = self.project.parent / "launcher's results"
         self.monkeypatch.setenv("WORKLOAD_FORECAST_HOME", str(self.home))

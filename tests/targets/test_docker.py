@@ -153,7 +153,7 @@ class TestRemoteDocker(_Docker):
 
     def test_through_a_jump_host(self, bench: Bench, ssh: SshServer, tmp_path: Path) -> None:
         """The same machine, reached from itself: commands, rsync and tunnel all take the detour."""
-        config = tmp_path / "ssh config"
+        config = tmp_path / "ssh_config"  # ssh does not quote the path when it starts itself for the jump
         config.write_text(
             f"Include {ssh.config_file}\n"
             f"Host behind\n  HostName {ssh.host}\n  Port {ssh.port}\n  User {ssh.user}\n  ProxyJump {ssh.alias}\n"

@@ -145,6 +145,14 @@ class Launcher(ABC):
     def cancel(self, job: Job) -> None:
         """End the job and all that it started; does nothing if it has ended."""
 
+    def variables(self, store: str) -> Mapping[str, str]:  # noqa: ARG002  most types need none of their own
+        """Return variables that every job of this type gets.
+
+        Args:
+            store: directory of the target that every node sees, if any does.
+        """
+        return {}
+
     def explain(self, job: Job, code: int) -> str:  # noqa: ARG002  most types know no more than the code
         """Return why a job ended with this exit code, where the target knows."""
         return ""

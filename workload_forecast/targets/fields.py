@@ -37,6 +37,7 @@ _FIELDS_OF_TYPE: dict[TargetType, tuple[str, ...]] = {
     "spark-cluster": (*_PLACES, *_SSH, *_SPARK),
     "databricks": ("name", "type", "shared_directory", "profile"),
 }
+_WORKING_DIRECTORIES = ("PWD", "OLDPWD")
 REMOTE = ("remote-docker", "spark-cluster")
 
 # A value that begins with "-" would be read as an option by ssh, rsync or docker; quotes, spaces and dollars in a host
@@ -298,7 +299,7 @@ class RunConfiguration(TargetFile):
     @classmethod
     def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if looks_secret(name):
+            if looks_secret(name) and name not in _WORKING_DIRECTORIES:
                 raise ValueError(
                     f"take '{name}' out and revoke it if it is real: credentials never stand in a file. "
                     f"Put its name into forwardVariables and set it where you launch from"

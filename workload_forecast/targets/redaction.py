@@ -93,8 +93,6 @@ def looks_secret(name: str) -> bool:
 
     Names of places and numbers of such things (``SSH_KEY_FILE``, ``MAX_TOKENS``) do not.
     """
-    if name in {"PWD", "OLDPWD"}:  # every shell's working directory
-        return False
     words = [word.lower() for word in _WORDS.findall(name)]
     if not words or words[0] in _HARMLESS_FIRST or words[-1] in _HARMLESS_LAST:
         return False

@@ -123,6 +123,15 @@ class SparkLauncher(Launcher):
             )
         return Environment(environment.name, built=done.code == 0, facts=environment.facts)
 
+    def variables(self, store: str) -> Mapping[str, str]:
+        """Return where MLflow saves models on their way: its own place, /tmp/mlflow, is another user's, or each node's.
+
+        On YARN that place lies in the cluster's file system, where it is as good as any.
+        """
+        master = self.target.spark_master or next((spark.master for spark in self._facts.sparks if spark.master), "")
+        standalone = master.startswith(("spark://", "local"))
+        return {"MLFLOW_DFS_TMP": f"{store}/models"} if standalone else {}
+
     def learnt(self, console: str) -> Mapping[str, str]:
         """Return the id of the Spark application."""
         found = application_id(console)
