@@ -239,6 +239,7 @@ def test_cancel_kills_the_command_and_the_run_is_found_again_by_its_id(fake: Any
     deadline = time.monotonic() + 120
     while not seen.exists() and not job.result and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert seen.exists(), job.result
     run_id, token, process = seen.read_text().split()
     assert run_id == started.run_id
     assert token == TOKEN, "the shell is handed the workspace's credentials on the cluster"
@@ -246,6 +247,8 @@ def test_cancel_kills_the_command_and_the_run_is_found_again_by_its_id(fake: Any
     assert run.get_status() == "RUNNING"
     run.cancel()
     assert run.get_status() == "KILLED"
+    while Path("/proc", process).exists() and time.monotonic() < deadline:  # until its parent has noticed
+        time.sleep(0.1)
     assert not Path("/proc", process).exists()
     found = MlflowClient().get_run(run.run_id)
     assert found.info.status == "KILLED"
