@@ -25,6 +25,12 @@ def test_files_are_found_in_order_and_folders_are_not(tmp_path: Path) -> None:
     assert find_files(str(tmp_path / "**" / "*.csv")) == [tmp_path / "a/1.csv", tmp_path / "b/2.csv"]
 
 
+def test_a_file_is_found_once_in_however_many_ways_it_matches(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/1.csv").touch()
+    assert find_files(str(tmp_path / "**/**/*.csv")) == [tmp_path / "a/b/1.csv"]
+
+
 def test_no_file_is_an_error_that_repeats_the_glob() -> None:
     with pytest.raises(DataError, match=r"no file matches dataFile '/no/such/\*\.csv'"):
         find_files("/no/such/*.csv")

@@ -32,7 +32,8 @@ def find_files(pattern: str) -> list[Path]:
     """
     # not Path.glob, which takes no absolute pattern
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207
-    files = sorted(Path(name).absolute() for name in names if Path(name).is_file())
+    # a pattern with two ** finds a file once for every way to share the folders out between them
+    files = sorted({Path(name).absolute() for name in names if Path(name).is_file()})
     if not files:
         raise DataError(
             f"no file matches dataFile '{pattern}' (looked from {Path.cwd()}): correct it or put data there."
