@@ -130,7 +130,7 @@ def load_settings(duration: str | None = None, config: str | Path | None = None)
         raise SettingsError(f"duration '{duration}' is not one of {', '.join(DURATIONS)}.")
     if config:
         path = Path(config)
-        given = _read_json(path)
+        given = read_json(path, "settings file", "dataFile and duration")
         stated = given.setdefault("duration", duration or "CUSTOM")
         if duration and stated != duration:
             raise SettingsError(
@@ -200,17 +200,27 @@ def _validate(given: dict[str, Any], path: Path) -> Settings:
         raise SettingsError(f"{path}: {'; '.join(lines)}. Fields: {allowed}.") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, what: str, fields: str) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Args:
+        path: of the file.
+        what: how messages call such a file, like ``settings file``.
+        fields: some that it may hold, for a message.
+
+    Raises:
+        SettingsError: it is missing, cannot be read, is not JSON or no object; names the line where it can.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(f"settings file {path} does not exist (looked from {Path.cwd()}).") from None
+        raise SettingsError(f"{what} {path} does not exist (looked from {Path.cwd()}).") from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"settings file {path} cannot be read: {problem}.") from None
+        raise SettingsError(f"{what} {path} cannot be read: {problem}.") from None
     except json.JSONDecodeError as problem:
         raise SettingsError(f"{path}, line {problem.lineno}: not valid JSON: {problem.msg}.") from None
     if not isinstance(content, dict):
-        raise SettingsError(f"{path}: must be a JSON object with fields like dataFile and duration.")
+        raise SettingsError(f"{path}: must be a JSON object with fields like {fields}.")
     return content
 
 

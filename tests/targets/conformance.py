@@ -63,6 +63,7 @@ class TargetConformance:
     def test_nothing_is_left_on_the_target_but_the_environment(self, bench: Bench) -> None:
         run_id = bench.submit().run_id
         base = bench.launcher.host.run(["bash", "-c", f"ls -A {_tilde(bench)}/runs"])
+        assert base.code == 0, base.error
         assert run_id not in base.output
 
     def test_failure_with_its_exit_code(self, bench: Bench) -> None:

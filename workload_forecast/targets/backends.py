@@ -124,14 +124,11 @@ def _command_line() -> click.Context | None:
     It waits for its built-in backends only; with others it would end at once, and with success whatever the job does.
     """
     context = click.get_current_context(silent=True)
-    return context if context is not None and context.command.callback is mlflow_command_callback() else None
+    if context is None:
+        return None
+    from mlflow.cli import run  # seconds, but for who comes from there
 
-
-def mlflow_command_callback() -> object:
-    """Return what identifies ``mlflow run`` among the commands of this process."""
-    from mlflow.cli import run
-
-    return run.callback
+    return context if context.command is run else None
 
 
 def _see_to_its_end(run: TargetRun, client: MlflowClient, name: str | None) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
+from workload_forecast.config import read_json
 from workload_forecast.errors import SettingsError
 from workload_forecast.targets.fields import (
     COMPUTE_SUFFIX,
@@ -266,17 +267,7 @@ def _explain(problem: ValidationError) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist (looked from {Path.cwd()}).") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"{path} cannot be read: {problem}.") from None
-    except json.JSONDecodeError as problem:
-        raise SettingsError(f"{path}, line {problem.lineno}: not valid JSON: {problem.msg}.") from None
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path}: must be a JSON object with fields like target or type.")
-    return content
+    return read_json(path, "file", "target or type")
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

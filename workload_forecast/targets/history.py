@@ -51,7 +51,9 @@ def launcher_lives(run: Run) -> bool:
 
 
 def describe(client: MlflowClient, job: Job, environment: Environment, engine: str, project: Path) -> None:
-    """Tag the run with target, environment, engine and code, and keep what is needed to find the job again."""
+    """Tag the run with target, environment, engine and code, and keep what was not committed."""
+    from mlflow.entities import RunTag
+
     tags = {
         "target": job.target.name,
         "target_type": job.target.type,
@@ -60,10 +62,9 @@ def describe(client: MlflowClient, job: Job, environment: Environment, engine: s
         "engine": engine,
         **environment.facts,
     }
-    for name, value in tags.items():
-        client.set_tag(job.run_id, TAG + name, value)
     _, diff = git_state(project)
-    client.set_tag(job.run_id, f"{TAG}uncommitted", str(bool(diff)).lower())
+    tags["uncommitted"] = str(bool(diff)).lower()
+    client.log_batch(job.run_id, tags=[RunTag(TAG + name, value) for name, value in tags.items()])
     if diff:
         client.log_text(job.run_id, diff, "uncommitted.diff")
 

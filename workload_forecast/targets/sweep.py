@@ -1,9 +1,10 @@
-"""Runs on targets: list them, end those whose job is over, gather what a bug report needs."""
+"""End the runs whose job is over although nobody followed it; gather what a bug report about a run needs."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.targets.diagnostics import write_diagnostics
 from workload_forecast.targets.follow import Follower, Outcome, kept_outcome
 from workload_forecast.targets.history import DATABRICKS, JOB, LOG, REASON, end, find_job, launcher_lives
+from workload_forecast.targets.inspect import show_target
 from workload_forecast.targets.job import secrets
 from workload_forecast.targets.places import open_launcher
 from workload_forecast.targets.runs import runs_on_targets
@@ -82,8 +84,6 @@ def write_run_diagnostics(run_id: str, path: Path) -> Path:
     Raises:
         SettingsError: there is no such run, or it was not launched on a target.
     """
-    import tempfile
-
     from mlflow import MlflowClient
 
     client = MlflowClient()
@@ -92,7 +92,7 @@ def write_run_diagnostics(run_id: str, path: Path) -> Path:
         sources: dict[str, str | Path] = {
             "run.json": json.dumps(run.to_dictionary(), indent=2, default=str),
             "job.json": json.dumps(job.record(), indent=2),
-            "target.txt": _facts(job.target),
+            "target.txt": "\n".join(f"{name}: {value}" for name, value in show_target(job.target)),
         }
         for name in (LOG, "uncommitted.diff", "environment.json"):
             if any(artifact.path == name for artifact in client.list_artifacts(run_id)):
@@ -100,11 +100,3 @@ def write_run_diagnostics(run_id: str, path: Path) -> Path:
         known = {name: os.environ[name] for name in job.configuration.forward_variables if name in os.environ}
         open_job = job.configuration.model_copy(update={"forward_variables": tuple(known)})
         return write_diagnostics(path, sources, secrets(open_job, os.environ).values())
-
-
-def _facts(target: object) -> str:
-    from workload_forecast.targets.files import ComputeTarget
-    from workload_forecast.targets.inspect import show_target
-
-    assert isinstance(target, ComputeTarget)
-    return "\n".join(f"{name}: {value}" for name, value in show_target(target))
