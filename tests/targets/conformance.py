@@ -101,11 +101,8 @@ class TargetConformance:
         processes = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
         assert run.run_id in processes, "the job was to be seen"
         assert SECRET not in processes
-        found = subprocess.run(
-            ["bash", "-c", f"grep -rlF -- {SECRET} {_tilde(bench)} 2>/dev/null"], capture_output=True, text=True,
-            check=False, env={**os.environ, "HOME": _home(bench)},
-        )  # fmt: skip
-        assert not [name for name in found.stdout.splitlines() if not name.endswith("/log")], "no file but the console"
+        assert _files_with(bench, run.run_id), "the job's own files were searched"
+        assert not [name for name in _files_with(bench, SECRET) if not name.endswith("/log")], "no file but the console"
         assert SECRET not in str(bench.run(run.run_id).to_dictionary())
         assert run.wait()
         assert bench.told(run.run_id)["variables"]["THE_KEY"] == SECRET
@@ -271,6 +268,13 @@ def _tilde(bench: Bench) -> str:
     """The target's base directory, quoted for a shell that expands the tilde."""
     path = str(bench.fields["baseDirectory"])
     return f'~/"{path[2:]}"' if path.startswith("~/") else f'"{path}"'
+
+
+def _files_with(bench: Bench, text: str) -> list[str]:
+    """Return the files below the target's base directory that hold the text."""
+    environment = {**os.environ, "HOME": _home(bench)}
+    search = ["bash", "-c", f"grep -rlF -- {text} {_tilde(bench)} 2>/dev/null"]
+    return subprocess.run(search, capture_output=True, text=True, check=False, env=environment).stdout.splitlines()
 
 
 def _home(bench: Bench) -> str:
