@@ -1,0 +1,50 @@
+"""The blob server and what stands before it, each started once and only by the tests that need it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.storage.bench import Bench
+from tests.storage.machines.azurite import Azurite, azurite_server
+from tests.storage.machines.faults import Faults, faulty_proxy
+from tests.targets.machines.process import short_folder, which
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests is nobody to Azure in them."""
+    for name in os.environ:
+        if name.startswith("AZURE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """A real blob server. Without Node.js it is an error in CI and, said aloud, a skip at home."""
+    if not which("npm") and not os.environ.get("CI"):
+        pytest.skip("the blob server needs Node.js and npm")
+    with short_folder("azurite") as folder, azurite_server(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def proxy(azurite: Azurite) -> Iterator[Faults]:
+    with faulty_proxy(azurite.port) as running:
+        yield running
+
+
+@pytest.fixture
+def faults(proxy: Faults) -> Faults:
+    """A proxy that breaks nothing until it is told to."""
+    proxy.reset()
+    return proxy
+
+
+@pytest.fixture
+def blob_bench(azurite: Azurite, faults: Faults) -> Bench:
+    """A new container in the blob server, behind the proxy."""
+    return Bench.in_azurite(azurite, faults, f"c-{uuid.uuid4().hex[:12]}")
