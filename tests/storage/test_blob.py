@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from azure.core.credentials import AzureSasCredential
-from azure.storage.blob import BlobServiceClient, ContentSettings
+from azure.storage.blob import BlobLeaseClient, BlobServiceClient, ContentSettings
 
 from tests.storage.bench import RANGE_BYTES, Bench, blob_store, some_bytes
 from tests.storage.conformance import a_folder, content_of
@@ -313,6 +313,27 @@ def test_a_public_container_needs_no_credential(blob_bench: Bench, tmp_path: Pat
     store.fetch(found, tmp_path / "x")
 
     assert (tmp_path / "x").read_bytes() == content
+
+
+def test_a_writer_that_was_taken_for_dead_does_not_publish(
+    blob_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = blob_bench.root.join("results")
+    blob_bench.store.put_folder(a_folder(tmp_path / "one", {"a": b"1"}), place)
+    real = BlobStore._put
+
+    def lose_the_mark(store: BlobStore, *arguments: Any) -> None:
+        real(store, *arguments)
+        [mark] = [name for name in blob_bench.names() if name.startswith("results/writer-")]
+        BlobLeaseClient(blob_bench.raw(mark)).break_lease(0)
+        blob_bench.raw(mark).delete_blob()
+
+    monkeypatch.setattr(BlobStore, "_put", lose_the_mark)
+    with pytest.raises(EnvironmentProblem, match="was taken for dead: run it again") as caught:
+        blob_bench.store.put_folder(a_folder(tmp_path / "two", {"a": b"2"}), place)
+    assert one_clear_line(caught.value, blob_bench)
+    blob_bench.store.get_folder(place, tmp_path / "target")
+    assert content_of(tmp_path / "target") == {"a": b"1"}
 
 
 def test_a_public_container_that_refuses_our_identity_is_read_as_nobody(blob_bench: Bench) -> None:
