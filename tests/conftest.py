@@ -14,6 +14,8 @@ from tests.frames import BACKENDS, Backend
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from tests.storage.machines.azurite import Azurite
+
 # CI tries the same examples every time, so that a change is judged by what it changes; at home each run tries new ones.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
@@ -55,3 +57,15 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def light_backend(request: pytest.FixtureRequest) -> Backend:
     """The backends that are fast enough for many small cases."""
     return Backend(request.param)
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """A real blob server. Without Node.js it is an error in CI and, said aloud, a skip at home."""
+    from tests.storage.machines.azurite import azurite_server
+    from tests.targets.machines.process import short_folder, which
+
+    if not which("npm") and not os.environ.get("CI"):
+        pytest.skip("the blob server needs Node.js and npm")
+    with short_folder("azurite") as folder, azurite_server(folder) as running:
+        yield running

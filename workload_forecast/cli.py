@@ -63,7 +63,8 @@ _OPTIONS = {
     ),
     "layout": _option("layout", "", _Optional(_choice("sessions16", "sessions17")), "Columns of the files."),
     "dirt-rate": _option("dirt-rate", "", _Optional(click.FloatRange(0, 1)), "Share of broken lines."),
-    "output": _option("output", "", click.STRING, "Folder for the files; default: the results' home."),
+    "output": _option("output", "", click.STRING, "Folder for the files; a default is chosen."),
+    "result": _option("result", "model", _choice(*config.RESULTS), "What to fetch."),
 }
 
 
@@ -120,6 +121,16 @@ def train(**options: Any) -> None:
 def main(**options: Any) -> None:
     """Run the main job: data, ETL, training; finished steps are reused."""
     _train(options, whole=True)
+
+
+@cli.command()
+@_options("duration", "config", "debug", "result", "output")
+def download_model(duration: str | None, config: str, debug: str, result: str, output: str) -> None:
+    """Fetch a published model, or another result, from Azure Blob Storage to a local folder."""
+    settings = _settings(duration, config)
+    from workload_forecast.steps.download import run_download
+
+    click.echo(run_download(settings, result, Path(output) if output else None, debug=debug != "FALSE"))
 
 
 def _train(options: dict[str, Any], *, whole: bool) -> None:

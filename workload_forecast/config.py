@@ -25,6 +25,8 @@ Duration = Literal["ONE_MONTH", "FULL", "CUSTOM"]
 DURATIONS: tuple[Duration, ...] = ("ONE_MONTH", "FULL", "CUSTOM")
 ENGINES = ("auto", "duckdb", "spark")
 DEBUG = ("FALSE", "FILTER_IP")
+#: What ``download-model`` fetches.
+RESULTS = ("model", "features", "hourly_load", "quarantine", "etl", "train")
 
 #: Defaults of the entry points (requirements: random forest of 100 trees, depth 8, seed 42).
 DEFAULT_DURATION: Duration = "ONE_MONTH"
@@ -37,6 +39,11 @@ ALGORITHMS = ("random_forest", "decision_tree")
 
 _FIXED_BY_DURATION = ("training_from", "test_from", "to", "thresholds")
 _REQUIRED_FOR_CUSTOM = ("data_file", "training_from", "test_from", "to")
+#: What only a credential has in it: a shared access signature, an account's key, a password in a URL.
+SECRET_IN_TEXT = re.compile(
+    r"[?&;](?:sig|se|sv|sp|st|spr|sr|ss|srt|skoid)=|(?:accountkey|sharedaccesssignature)=", re.IGNORECASE
+)
+PASSWORD_IN_URL = re.compile(r"://[^/@]*:[^/@]*@")
 _SECRET_WORDS = ("key", "secret", "password", "token", "sas", "connectionstring")
 
 
@@ -79,9 +86,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
     duration: Duration
-    storage_account: str = ""
-    storage_container: str = ""
-    data_file: str = Field(default="", description="Glob of the session files; relative to the settings file.")
+    storage_account: str = Field(default="", description="Azure storage account of az:// forms and of the results.")
+    storage_container: str = Field(default="", description="Its private container, where results are published.")
+    data_file: str = Field(default="", description="Glob of the session files: path relative to this file, or URL.")
     layout: Literal["auto", "sessions16", "sessions17"] = "auto"
     training_from: datetime
     test_from: datetime
@@ -225,10 +232,13 @@ def read_json(path: Path, what: str, fields: str) -> dict[str, Any]:
 
 
 def _refuse_secrets(given: dict[str, Any], path: Path) -> None:
-    for name in given:
-        if any(word in name.lower() for word in _SECRET_WORDS):
+    for name, value in given.items():
+        text = value if isinstance(value, str) else ""
+        hidden = SECRET_IN_TEXT.search(text) or PASSWORD_IN_URL.search(text)
+        if hidden or any(word in name.lower() for word in _SECRET_WORDS):
+            what = f"the credential in '{name}'" if hidden else f"'{name}'"
             raise SettingsError(
-                f"{path}: take '{name}' out and revoke it if it is real: credentials never stand in a file. "
+                f"{path}: take {what} out and revoke it if it is real: credentials never stand in a file. "
                 "Set them in the environment or use the machine's Azure identity."
             )
 

@@ -61,6 +61,9 @@ class Progress:
 
 
 class Stage:
-    """The running stage; set ``detail`` to say more than its name, for example the rows so far."""
+    """The running stage; set ``detail`` to say more than its name, for example the rows so far.
 
-    detail = ""
+    Its text is asked for again each time that it is shown.
+    """
+
+    detail: object = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from workload_forecast.load.peaks import hourly_peaks
 from workload_forecast.schemas import FEATURES, FIVE_MINUTE_LOAD, HOURLY_LOAD, MEASURES, Frame
 from workload_forecast.sessions.cleaning import QUARANTINE_REASONS
 from workload_forecast.sessions.layouts import LAYOUTS, Layout
-from workload_forecast.sessions.reduction import account, five_minute_load, quarantine, reduce_sessions
+from workload_forecast.sessions.reduction import account, combine_reduced, five_minute_load, quarantine, reduce_sessions
 
 FIRST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 30, 23, 59, 59)
 SIXTEEN, SEVENTEEN = LAYOUTS["sessions16"], LAYOUTS["sessions17"]
@@ -113,7 +114,14 @@ def non_blank_lines(data: bytes) -> int:
 
 
 def reduce(engine: Engine, files: list[SessionFile], servers: tuple[str, ...] = ()) -> tuple[Frame, dict[str, int]]:
-    reduced = engine.reduce_sessions(files, partial(reduce_sessions, first=FIRST, last=LAST, servers=servers))
+    return reduce_batches(engine, [files], servers)
+
+
+def reduce_batches(
+    engine: Engine, batches: Iterable[list[SessionFile]], servers: tuple[str, ...] = ()
+) -> tuple[Frame, dict[str, int]]:
+    window = partial(reduce_sessions, first=FIRST, last=LAST, servers=servers)
+    reduced = engine.reduce_sessions(batches, window, combine_reduced)
     return reduced.frame, account(reduced.frame, reduced.rows_read)
 
 
@@ -275,6 +283,41 @@ class EngineConformance:
         (row,) = records(five_minute_load(frame))
         assert (row["server"], row["sessions"], row["total_load"]) == ("10.0.0.1", 2, 21.0)
         assert {row["file"] for row in records(quarantine(frame))} == {str(odd), str(packed)}
+
+    def test_batches_give_what_one_reading_gives(self, engine: Engine, tmp_path: Path) -> None:
+        day = ["2016-06-01 10:07:59", "2016-06-01 10:08:00", "2016-06-02 10:00:00", "soon", "2016-07-01 00:00:00"]
+        contents = [
+            "\n".join([line(SIXTEEN, session_start=start, total_load=str(load)) for start in day] + ["bad", "bad"])
+            for load in (1, 20, 300, 4000)
+        ] + [line(SEVENTEEN), ""]
+        files = []
+        for number, text in enumerate(contents):
+            path = tmp_path / f"{number}.csv"
+            path.write_text(text)
+            files.append(SessionFile(str(path), SEVENTEEN if number == 4 else SIXTEEN))
+        asked: list[int] = []
+
+        def batches() -> Iterator[list[SessionFile]]:
+            for number, batch in enumerate((files[:2], files[2:3], files[3:5], files[5:])):
+                asked.append(number)
+                yield batch
+                if engine.reads_once:  # then nobody may come back for them
+                    for file in batch:
+                        Path(file.path).rename(f"{file.path}.gone")
+
+        frame, counts = reduce(engine, files)
+        expected = records(five_minute_load(frame)), records(quarantine(frame)), counts
+        frame, counts = reduce_batches(engine, batches())
+
+        assert (records(five_minute_load(frame)), records(quarantine(frame)), counts) == expected
+        assert asked == [0, 1, 2, 3]
+        assert counts["rows_used"] == 13
+        assert [row["total_load"] for row in expected[0]] == [8642.0, 10.5, 4321.0]
+
+    def test_nothing_is_in_place_where_nobody_can_list_it(self, engine: Engine) -> None:
+        url = "abfss://data@nobody.dfs.core.windows.net/2016"
+        assert engine.reads_in_place([url, url.replace("abfss", "wasbs")]) == ""
+        assert engine.reads_in_place([]) == ""
 
     def test_equal_bad_lines_are_stored_once_with_their_number(self, engine: Engine, one_file: Path) -> None:
         one_file.write_text("bad\n" * 3 + line(SIXTEEN))

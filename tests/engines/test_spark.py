@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,16 +11,43 @@ from pyspark.sql import SparkSession
 
 from tests.engines.conformance import (
     DIRTY_BYTES,
+    SIXTEEN,
     EngineConformance,
     check_against_the_oracle,
     check_that_no_row_is_lost,
+    records,
+    reduce,
 )
 from tests.oracle import Row
 from tests.strategies import session_sets
-from workload_forecast.engines.contract import Engine
+from workload_forecast.engines.contract import Engine, SessionFile
 from workload_forecast.engines.spark import SparkEngine
+from workload_forecast.sessions.reduction import quarantine
+from workload_forecast.storage.locations import parse_location
 
 pytestmark = pytest.mark.spark
+
+
+def test_a_folder_that_the_cluster_has_a_connector_for_is_read_in_place(spark: SparkSession, tmp_path: Path) -> None:
+    """Azure's connector is not part of Spark; Hadoop's own mount table stands in for it under the same URLs."""
+    account = "data@account.dfs.core.windows.net"
+    (tmp_path / "2016").mkdir()
+    (tmp_path / "2016" / "a b+c%20d.csv").write_text("broken")
+    settings: Any = spark.sparkContext._jsc.hadoopConfiguration()
+    settings.set("fs.abfss.impl", "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme")
+    settings.set("fs.viewfs.overload.scheme.target.abfss.impl", "org.apache.hadoop.fs.LocalFileSystem")
+    settings.set(f"fs.viewfs.mounttable.{account}.link./2016", (tmp_path / "2016").as_uri())
+    engine = SparkEngine(spark)
+    location = parse_location(f"wasbs://{account.replace('.dfs', '.blob')}/2016")
+
+    assert engine.reads_in_place(location.hadoop_urls()) == f"abfss://{account}/2016"
+    assert engine.reads_in_place([f"abfss://{account}/2017"]) == ""
+
+    url = location.join("a b+c%20d.csv").hadoop_urls()[0]
+    frame, counts = reduce(engine, [SessionFile(url, SIXTEEN)])
+    assert counts["rows_quarantined_field_count"] == 1
+    assert [row["file"] for row in records(quarantine(frame))] == [url]
+    engine.release()
 
 
 class TestSpark(EngineConformance):

@@ -4,6 +4,7 @@ import csv
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,10 +12,10 @@ import pytest
 from tests import oracle
 from tests.engines.conformance import assert_equal_tables
 from tests.steps.conftest import Project
-from workload_forecast.schemas import SECONDARY_MEASURES, Frame
+from workload_forecast.engines.contract import Reduced
+from workload_forecast.engines.duckdb import DuckDBEngine
+from workload_forecast.schemas import SECONDARY_MEASURES
 from workload_forecast.sessions.generator import KINDS, PRESETS, GeneratorSettings, read_manifest
-from workload_forecast.sessions.reduction import account
-from workload_forecast.steps import etl as etl_step
 from workload_forecast.steps import generate as generate_step
 from workload_forecast.steps import runs as runs_module
 
@@ -206,11 +207,13 @@ def test_unusable_input_is_one_clear_line_and_a_failed_run(
 
 
 def test_files_that_change_while_they_are_read_are_an_error(prepared: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    def account_and_touch(frame: Frame, rows_read: int) -> dict[str, int]:
+    def reduce_and_touch(self: DuckDBEngine, *arguments: Any) -> Reduced:
+        reduced = reduce_sessions(self, *arguments)
         next(prepared.folder.glob("sessions/**/request.csv")).touch()
-        return account(frame, rows_read)
+        return reduced
 
-    monkeypatch.setattr(etl_step, "account", account_and_touch)
+    reduce_sessions = DuckDBEngine.reduce_sessions
+    monkeypatch.setattr(DuckDBEngine, "reduce_sessions", reduce_and_touch)
     assert etl(prepared) == 3
     assert "changed while they were read" in prepared.say()
     assert not list(prepared.folder.glob("outputs/etl/*"))

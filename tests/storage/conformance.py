@@ -104,6 +104,17 @@ class StoreConformance:
         assert sum(told) == size == item.size
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == ["out.bin"]
 
+    def test_a_head_is_the_start_of_the_file_that_was_found(self, bench: Bench) -> None:
+        content = some_bytes(200_000)
+        [item] = bench.store.find(bench.write("f", content))
+        for size in (1, 65_536, 150_000, 10**9):
+            assert bench.store.head(item, size) == content[:size]
+        [empty] = bench.store.find(bench.write("empty", b""))
+        assert bench.store.head(empty, 100) == b""
+        bench.write("f", content[::-1])
+        with pytest.raises(DataError, match="has changed since it was found"):
+            bench.store.head(item, 100)
+
     def test_the_version_changes_with_the_content_only(self, bench: Bench) -> None:
         location = bench.write("f", b"one")
         [before], [again] = bench.store.find(location), bench.store.find(location)
@@ -128,6 +139,20 @@ class StoreConformance:
             item.location.as_path().unlink()
         with pytest.raises(DataError, match="not there any more"):
             bench.store.fetch(item, tmp_path / "out")
+
+    def test_a_part_of_a_folder_comes_alone(self, bench: Bench, tmp_path: Path) -> None:
+        source = a_folder(tmp_path / "source", {"model/x": b"1", "model/y/z": b"2", "model2/x": b"3", "info": b"4"})
+        place = bench.root.join("results")
+        bench.store.put_folder(source, place)
+
+        bench.store.get_folder(place, tmp_path / "model", part="model")
+        bench.store.get_folder(place, tmp_path / "info", part="info")
+
+        assert content_of(tmp_path / "model") == {"x": b"1", "y/z": b"2"}
+        assert content_of(tmp_path / "info") == {"info": b"4"}
+        with pytest.raises(DataError, match=r"has no 'mod': it has info, model, model2"):
+            bench.store.get_folder(place, tmp_path / "none", part="mod")
+        assert not (tmp_path / "none").exists()
 
     def test_a_folder_goes_out_and_comes_back(self, bench: Bench, tmp_path: Path) -> None:
         source = a_folder(tmp_path / "source", {"a.bin": some_bytes(300_000), "ü b/100%/#c?.txt": b"x", "empty": b""})

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.storage.bench import Bench
-from tests.storage.machines.azurite import Azurite, azurite_server
+from tests.storage.machines.azurite import Azurite
 from tests.storage.machines.faults import Faults, faulty_proxy
-from tests.targets.machines.process import short_folder, which
 
 
 @pytest.fixture(autouse=True)
@@ -20,15 +19,6 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("AZURE_"):
             monkeypatch.delenv(name)
-
-
-@pytest.fixture(scope="session")
-def azurite() -> Iterator[Azurite]:
-    """A real blob server. Without Node.js it is an error in CI and, said aloud, a skip at home."""
-    if not which("npm") and not os.environ.get("CI"):
-        pytest.skip("the blob server needs Node.js and npm")
-    with short_folder("azurite") as folder, azurite_server(folder) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

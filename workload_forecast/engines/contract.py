@@ -6,7 +6,7 @@ one module here, one line in :mod:`workload_forecast.engines` and one subclass o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 from workload_forecast.schemas import Frame, Table
 from workload_forecast.sessions.layouts import Layout
 
-#: Maps the raw lines (:data:`~workload_forecast.schemas.RAW_SESSIONS`) to a small table.
+#: Maps the raw lines (:data:`~workload_forecast.schemas.RAW_SESSIONS`) to a small table; or several of these to one.
 Reduction = Callable[[Frame], Frame]
 
 #: Longer lines are quarantined with the reason ``line_too_long``, which bounds a reader's memory.
@@ -26,7 +26,10 @@ LONGEST_LINE_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class SessionFile:
-    """One input file and the layout it is read with."""
+    """One input file and the layout it is read with.
+
+    ``path`` is an absolute local path or, where :meth:`Engine.reads_in_place` says so, a URL.
+    """
 
     path: str
     layout: Layout
@@ -47,9 +50,21 @@ class Engine(Protocol):
     """One way to run the project's frames. Use it as a context manager: leaving it frees what it holds."""
 
     name: str
+    #: Whether an input file may go as soon as it was reduced. Spark may come back for it when it has lost a machine.
+    reads_once: bool
 
-    def reduce_sessions(self, files: Sequence[SessionFile], reduction: Reduction) -> Reduced:
-        """Read every line of ``files`` once, apply ``reduction`` and keep the result for several readers.
+    def reads_in_place(self, urls: Sequence[str]) -> str:
+        """Return the first of several URLs of one folder that this engine can list itself, or an empty text."""
+
+    def reduce_sessions(
+        self, batches: Iterable[Sequence[SessionFile]], reduction: Reduction, combine: Reduction
+    ) -> Reduced:
+        """Read every line of the files once, apply ``reduction`` and keep the result for several readers.
+
+        Args:
+            batches: of files; the next one is asked for when the last one has been reduced.
+            reduction: applied to the lines of each batch.
+            combine: applied to the results of all batches together where there are several.
 
         Raises:
             DataError: a file cannot be read (missing, denied, broken compression); the message names it.

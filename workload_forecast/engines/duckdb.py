@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
@@ -32,26 +32,48 @@ class DuckDBEngine:
     """See :class:`~workload_forecast.engines.contract.Engine`."""
 
     name = "duckdb"
+    reads_once = True
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def reduce_sessions(self, files: Sequence[SessionFile], reduction: Reduction) -> Reduced:
+    def reads_in_place(self, urls: Sequence[str]) -> str:  # noqa: ARG002 — files are read from the local disk alone
+        """See the contract."""
+        return ""
+
+    def reduce_sessions(
+        self, batches: Iterable[Sequence[SessionFile]], reduction: Reduction, combine: Reduction
+    ) -> Reduced:
         """Read every line once; see the contract."""
         run = self._connection
+        run.execute("DROP TABLE IF EXISTS parts; DROP TABLE IF EXISTS reduced")
+        rows_read, result = 0, "parts"
+        try:
+            for number, files in enumerate(batches):
+                rows_read += self._reduce(files, reduction, new=number == 0)
+                result = "reduced" if number else "parts"
+            if result == "reduced":
+                _native(combine(_frame(run.table("parts")))).create("reduced")
+                run.execute("DROP TABLE parts")
+        except duckdb.IOException as problem:
+            raise DataError(f"the sessions cannot be read: {problem}") from None
+        except duckdb.OutOfMemoryException as problem:
+            raise EnvironmentProblem(f"DuckDB ran out of memory: {problem}. Free disk space or memory.") from None
+        return Reduced(_frame(run.table(result)), rows_read)
+
+    def _reduce(self, files: Sequence[SessionFile], reduction: Reduction, *, new: bool) -> int:
+        """Put the reduction of some files into the table ``parts`` and return their number of rows."""
         with ThreadPoolExecutor(1) as pool:
             counting = pool.submit(lambda: sum(count_lines(Path(file.path)) for file in files))
-            try:
-                run.execute("DROP TABLE IF EXISTS reduced")
-                _native(reduction(_frame(self._scan(files)))).create("reduced")
-                rejected = self._rejected()
-                if rejected.num_rows:
-                    _native(reduction(_frame(run.from_arrow(rejected)))).insert_into("reduced")
-            except duckdb.IOException as problem:
-                raise DataError(f"the sessions cannot be read: {problem}") from None
-            except duckdb.OutOfMemoryException as problem:
-                raise EnvironmentProblem(f"DuckDB ran out of memory: {problem}. Free disk space or memory.") from None
-            return Reduced(_frame(run.table("reduced")), counting.result())
+            reduced = _native(reduction(_frame(self._scan(files))))
+            if new:
+                reduced.create("parts")
+            else:
+                reduced.insert_into("parts")
+            rejected = self._rejected()
+            if rejected.num_rows:
+                _native(reduction(_frame(self._connection.from_arrow(rejected)))).insert_into("parts")
+            return counting.result()
 
     def progress(self) -> float | None:
         """Return how much of the running query is done, 0 to 100, or None if nobody can tell."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from itertools import groupby
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import narwhals as nw
 import pyarrow as pa
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
@@ -48,33 +49,61 @@ class SparkEngine:
     """See :class:`~workload_forecast.engines.contract.Engine`."""
 
     name = "spark"
+    reads_once = False
 
     def __init__(self, session: SparkSession) -> None:
         self.session = session
-        self._kept: DataFrame | None = None
+        self._kept: list[DataFrame] = []
         for name, value in SESSION_SETTINGS.items():
             session.conf.set(name, value)
 
-    def reduce_sessions(self, files: Sequence[SessionFile], reduction: Reduction) -> Reduced:
+    def reads_in_place(self, urls: Sequence[str]) -> str:
+        """See the contract. The cluster's own connector and credentials are asked, by looking into the folder."""
+        jvm: Any = self.session.sparkContext._jvm
+        # with what a notebook has set for this session alone
+        settings: Any = self.session._jsparkSession.sessionState().newHadoopConf()  # noqa: SLF001
+        for url in urls:
+            try:
+                folder = jvm.org.apache.hadoop.fs.Path(url)
+                folder.getFileSystem(settings).listStatusIterator(folder).hasNext()
+            except Py4JJavaError:  # no connector for the scheme, or it may not read there
+                continue
+            return url
+        return ""
+
+    def reduce_sessions(
+        self, batches: Iterable[Sequence[SessionFile]], reduction: Reduction, combine: Reduction
+    ) -> Reduced:
         """Read every line once; see the contract."""
-        seen = Observation()
-        by_layout = groupby(sorted(files, key=lambda file: file.layout.name), key=lambda file: file.layout)
+        self.release()
+        rows_read = 0
         try:
-            parts = [self._scan([file.path for file in group], layout) for layout, group in by_layout]
-            # observed before any rule is applied: the count that the accounting identity is held against
-            raw = reduce(DataFrame.union, parts).observe(seen, F.count(F.lit(1)).alias("rows"))
-            self.release()
-            reduced = self._kept = _native(reduction(_frame(raw))).persist()
-            reduced.count()
+            for files in batches:
+                rows_read += self._reduce(files, reduction)
+            result = self._kept[0]
+            if len(self._kept) > 1:
+                result = _native(combine(_frame(reduce(DataFrame.union, self._kept)))).persist()
+                self._kept.append(result)
         except AnalysisException as problem:
             raise DataError(f"the sessions cannot be read: {_first_line(problem)}") from None
-        return Reduced(_frame(reduced), int(seen.get["rows"]))
+        return Reduced(_frame(result), rows_read)
+
+    def _reduce(self, files: Sequence[SessionFile], reduction: Reduction) -> int:
+        """Keep the reduction of some files and return their number of rows."""
+        seen = Observation()
+        by_layout = groupby(sorted(files, key=lambda file: file.layout.name), key=lambda file: file.layout)
+        parts = [self._scan([file.path for file in group], layout) for layout, group in by_layout]
+        # observed before any rule is applied: the count that the accounting identity is held against
+        raw = reduce(DataFrame.union, parts).observe(seen, F.count(F.lit(1)).alias("rows"))
+        self._kept.append(_native(reduction(_frame(raw))).persist())
+        self._kept[-1].count()
+        return int(seen.get["rows"])
 
     def release(self) -> None:
         """Let go of what the last reduction keeps in memory or on disk."""
-        if self._kept is not None:
-            self._kept.unpersist()
-            self._kept = None
+        for frame in self._kept:
+            frame.unpersist()
+        self._kept.clear()
 
     def progress(self) -> float | None:
         """Return how much of the active stages' tasks are done, 0 to 100, or None if none is active."""
@@ -140,8 +169,9 @@ class SparkEngine:
 
 
 def _location(path: str | Path) -> str:
-    """Return a local path for reading; Spark would take some of its characters for a glob."""
-    return "file://" + re.sub(r"([\\{}\[\]*?])", r"\\\1", str(path))
+    """Return a local path or a URL for reading; Spark would take some of its characters for a glob."""
+    scheme = "" if "://" in str(path) else "file://"
+    return scheme + re.sub(r"([\\{}\[\]*?])", r"\\\1", str(path))
 
 
 def _file_path() -> Column:

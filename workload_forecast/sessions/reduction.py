@@ -52,6 +52,12 @@ def reduce_sessions(raw: Frame, first: datetime, last: datetime, servers: Sequen
     )
 
 
+def combine_reduced(parts: Frame) -> Frame:
+    """Add up several results of :func:`reduce_sessions` over different files, which may share groups."""
+    sums = [nw.col(name).sum() for name in (*MEASURES, "sessions", "imputed")]
+    return parts.group_by(*_KEYS).agg(*sums)
+
+
 def _only(condition: nw.Expr, value: nw.Expr) -> nw.Expr:
     return nw.when(condition).then(value)
 

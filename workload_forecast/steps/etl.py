@@ -12,22 +12,18 @@ import narwhals as nw
 
 from workload_forecast.config import Settings
 from workload_forecast.engines import resolve
-from workload_forecast.engines.contract import Engine, SessionFile
+from workload_forecast.engines.contract import Engine
 from workload_forecast.errors import DataError
 from workload_forecast.features.build import build_features
 from workload_forecast.features.calendar import calendar_table
 from workload_forecast.load.peaks import hourly_peaks
 from workload_forecast.schemas import FEATURES, HOURLY_LOAD, QUARANTINE, Frame, Table
-from workload_forecast.sessions.inputs import busiest_servers, layout_of
-from workload_forecast.sessions.layouts import DETECTION_LINES
 from workload_forecast.sessions.reduction import account, five_minute_load, quarantine, reduce_sessions
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_input_files, log_table
+from workload_forecast.steps.published import place_of
 from workload_forecast.steps.runs import Result, Runs, Step, open_runs
-from workload_forecast.storage.local import digest_of, find_files, first_lines
-
-#: Lines of the first file among which ``debug=FILTER_IP`` looks for the two busiest servers.
-_SAMPLE_LINES = 20_000
+from workload_forecast.steps.session_files import SessionFiles
 
 
 @dataclass(frozen=True)
@@ -54,39 +50,43 @@ def perform_etl(runs: Runs, options: EtlOptions, source: DataSource) -> Result:
     """
     options = replace(options, settings=options.settings.model_copy(update={"data_file": source.pattern}))
     settings = options.settings
-    files = find_files(settings.data_file)
+    files = SessionFiles.find(settings, runs.home)
     parameters = {
         # thresholds and split belong to the training: changing them must not do this work again
         **settings.model_dump(mode="json", exclude={"thresholds", "test_from", "storage_account", "storage_container"}),
+        "data_file": str(files.pattern),
         "engine": resolve(options.engine),
         "debug": options.debug,
     }
-    digest = digest_of(files)
     mlflow.set_tag("data", source.kind)
-    log_input_files(settings.data_file, files, digest)
-    work = partial(_etl, runs, options, files, digest)
-    return runs.perform(Step("etl", parameters, {"files": digest, "upstream": source.key}, work))
+    log_input_files(str(files.pattern), len(files.items), files.digest)
+    step = Step(
+        "etl",
+        parameters,
+        {"files": files.digest, "upstream": source.key},
+        partial(_etl, runs, options, files),
+        place_of(settings, "etl", debug=options.debug != "FALSE"),
+    )
+    return runs.perform(step)
 
 
-def _etl(runs: Runs, options: EtlOptions, paths: list[Path], digest: str, folder: Path) -> dict[str, Any]:
-    settings, progress = options.settings, runs.progress
-    files, servers = _inspect(options, paths)
+def _etl(runs: Runs, options: EtlOptions, files: SessionFiles, folder: Path) -> dict[str, Any]:
+    settings = options.settings
+    layouts = files.layouts(settings.layout)
+    servers = () if options.debug == "FALSE" else settings.debug_servers or files.busiest_servers(layouts)
     engine = runs.engine(options.engine)
-    with progress.stage("etl: read sessions", engine.progress) as stage:
-        stage.detail = f"({len(files)} files, {sum(path.stat().st_size for path in paths) / 1e6:,.0f} MB)"
-        window = partial(reduce_sessions, first=settings.training_from, last=settings.to, servers=servers)
-        reduced = engine.reduce_sessions(files, window)
+    window = partial(reduce_sessions, first=settings.training_from, last=settings.to, servers=servers)
+    reading = files.reduce(engine, layouts, window, runs.progress)
+    reduced = reading.reduced
     counts = account(reduced.frame, reduced.rows_read)
-    if digest_of(paths) != digest:
-        raise DataError(
-            f"files of {settings.data_file} changed while they were read: run again when they are complete."
-        )
     mlflow.log_metrics({name: float(number) for name, number in counts.items()})
+    mlflow.log_metrics({"bytes_read": float(files.bytes), "bytes_fetched": float(reading.fetched)})
+    mlflow.set_tag("workload_forecast.input", reading.way)
     _require_rows(counts, settings)
     written = {
         table.name: _write(runs, engine, frame, table, folder)
         for table, frame in (
-            (QUARANTINE, quarantine(reduced.frame)),
+            (QUARANTINE, reading.with_names(quarantine(reduced.frame), engine)),
             (HOURLY_LOAD, hourly_peaks(five_minute_load(reduced.frame))),
         )
     }
@@ -100,20 +100,6 @@ def _etl(runs: Runs, options: EtlOptions, paths: list[Path], digest: str, folder
     log_table(folder / FEATURES.name, FEATURES, "output")
     _tell(runs, counts, facts)
     return {**facts, "counts": counts, "tables": written, "debug_servers": servers, "engine": engine.versions()}
-
-
-def _inspect(options: EtlOptions, paths: list[Path]) -> tuple[list[SessionFile], tuple[str, ...]]:
-    """Tell the layout of every file and, for ``debug=FILTER_IP``, which servers to keep."""
-    declared = options.settings.layout
-    files = [SessionFile(str(path), layout_of(first_lines(path, DETECTION_LINES), declared)) for path in paths]
-    if options.debug == "FALSE":
-        return files, ()
-    servers = options.settings.debug_servers or busiest_servers(first_lines(paths[0], _SAMPLE_LINES), files[0].layout)
-    if not servers:
-        raise DataError(
-            f"debug=FILTER_IP found no server in the first lines of {paths[0]}: name debugServers in the config."
-        )
-    return files, tuple(servers)
 
 
 def _write(runs: Runs, engine: Engine, frame: Frame, table: Table, folder: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
@@ -26,10 +25,10 @@ class _Described(MetaDataset):
         return None
 
 
-def log_input_files(pattern: str, files: Sequence[Path], digest: str) -> None:
-    """Record the session files of the active run."""
+def log_input_files(pattern: str, files: int, digest: str) -> None:
+    """Record the session files of the active run: their glob, number and digest."""
     dataset = _Described(_source(pattern), name="sessions", digest=digest[:32])
-    mlflow.log_input(dataset, context="input", tags={"files": str(len(files))})
+    mlflow.log_input(dataset, context="input", tags={"files": str(files)})
 
 
 def log_table(folder: Path, table: Table, context: str, digest: str | None = None) -> None:

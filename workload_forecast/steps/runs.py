@@ -23,7 +23,9 @@ from workload_forecast.git import git_state
 from workload_forecast.home import results_home
 from workload_forecast.progress import Progress
 from workload_forecast.steps.provenance import PACKAGE, code_digest, library_versions
+from workload_forecast.steps.published import Publication
 from workload_forecast.storage.local import publish, read_info, write_info
+from workload_forecast.storage.locations import Location
 
 EXPERIMENT = "workload-forecast"
 TAG = "workload_forecast."
@@ -40,12 +42,14 @@ class Step:
     """One entry point's work, described well enough to recognise that it was done before.
 
     ``parameters`` are logged and are part of the key; ``inputs`` (digests, keys of upstream runs) are part of the key.
+    ``place`` is where the result is published besides the results' home, if anywhere.
     """
 
     name: str
     parameters: Mapping[str, Any]
     inputs: Mapping[str, str]
     work: Work
+    place: Location | None = None
 
     @property
     def key(self) -> str:
@@ -86,24 +90,39 @@ class Runs:
     def perform(self, step: Step) -> Result:
         """Do a step in the active run, or answer from a finished run with the same key.
 
-        The result's folder lies under :attr:`home` and is named by the key.
+        The result's folder lies under :attr:`home` and is named by the key. A result that is not there, because another
+        machine made it, comes from where it was published.
         """
         target = self.home / step.name / step.key
         run_id = _active().info.run_id
         mlflow.set_tags({f"{TAG}step": step.name, f"{TAG}key": step.key, f"{TAG}result": str(target)})
         _log_parameters(step.parameters)
+        publication = Publication(step.place, self.progress) if step.place else None
         found = self._finished(step.key) if self.reuse else None
+        if found and publication and read_info(target) is None:
+            publication.get(step.key, target)
         info = read_info(target) if found else None
         if found and info is not None:
             _answer_from(found)
             self.progress.say(f"{step.name}: reused run {found.info.run_id}, nothing has changed since")
-            return Result(run_id, step.key, target, info, reused=True)
+            result = Result(run_id, step.key, target, info, reused=True)
+        else:
+            result = Result(run_id, step.key, target, self._do(step, target), reused=False)
+        if publication:
+            publication.put(target, step.key, result.info["run_id"])
+            mlflow.set_tag(f"{TAG}published", str(publication.place))
+            mlflow.log_metric("bytes_of_results_moved", publication.moved)
+        return result
+
+    def _do(self, step: Step, target: Path) -> dict[str, Any]:
+        """Do the step's work, publish its folder at once and return what ``info.json`` says."""
         before = dict(self.progress.durations)
         with publish(target) as draft:
-            info = step.work(draft)
-            write_info(draft, {"step": step.name, "key": step.key, "run_id": run_id, **info})
+            made = step.work(draft)
+            info = {"step": step.name, "key": step.key, "run_id": _active().info.run_id, **made}
+            write_info(draft, info)
         _log_durations(before, self.progress.durations)
-        return Result(run_id, step.key, target, info, reused=False)
+        return info
 
     def summarise(self, result: Result) -> None:
         """Give the active run, the parent of several steps, the metrics of the step that it was run for."""

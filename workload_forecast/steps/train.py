@@ -18,7 +18,11 @@ from workload_forecast.schemas import FEATURES
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_table
+from workload_forecast.steps.published import place_of
 from workload_forecast.steps.runs import Result, Runs, Step, open_runs
+
+#: Folder of the model in the step's result: what MLflow has logged, so that every flavour loads from there.
+MODEL = "model"
 
 
 def run_train(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool) -> Result:
@@ -53,7 +57,8 @@ def perform_train(
     mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
     log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
     work = partial(_train, runs, settings, parameters, etl, source)
-    return runs.perform(Step("train", logged, {"etl": etl.key}, work))
+    place = place_of(settings, "train", debug=bool(etl.info["debug_servers"]))
+    return runs.perform(Step("train", logged, {"etl": etl.key}, work, place))
 
 
 def split_of(settings: Settings) -> TimeSplit:
@@ -62,7 +67,7 @@ def split_of(settings: Settings) -> TimeSplit:
 
 
 def _train(
-    runs: Runs, settings: Settings, parameters: TrainingParameters, etl: Result, source: DataSource, _folder: Path
+    runs: Runs, settings: Settings, parameters: TrainingParameters, etl: Result, source: DataSource, folder: Path
 ) -> dict[str, Any]:
     engine = runs.engine("spark")
     features = engine.read_table(FEATURES, etl.folder / FEATURES.name).to_native()
@@ -77,6 +82,7 @@ def _train(
     with runs.progress.stage("train: log and register the model"):
         log_training(result)
         version = log_model(result, tags={"duration": settings.duration, "data": source.kind})
+        Path(mlflow.artifacts.download_artifacts(version.uri, dst_path=str(folder / "download"))).rename(folder / MODEL)
     mlflow.set_tags({f"workload_forecast.engine.{name}": number for name, number in engine.versions().items()})
     return {
         "model": {**asdict(version), "uri": version.uri},

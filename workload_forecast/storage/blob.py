@@ -15,7 +15,7 @@ from azure.storage.blob import BlobClient, BlobLeaseClient, BlobServiceClient, C
 from workload_forecast.errors import DataError, EnvironmentProblem
 from workload_forecast.storage.contract import Item, Told, tell_nobody
 from workload_forecast.storage.credentials import ANONYMOUS, Credential
-from workload_forecast.storage.download import Limits, download, read_patiently
+from workload_forecast.storage.download import Limits, download, read_patiently, read_range
 from workload_forecast.storage.failures import code_of, explained, status_of
 from workload_forecast.storage.locations import Location
 from workload_forecast.storage.patterns import literal_head, matches
@@ -121,10 +121,21 @@ class BlobStore(PublishedFolders):
 
     def fetch(self, item: Item, target: Path, told: Told = tell_nobody) -> None:
         """See the contract."""
+        with self._reading(item) as client:
+            download(client, item, target, self._limits, told)
+
+    def head(self, item: Item, size: int) -> bytes:
+        """See the contract."""
+        length = min(size, item.size)
+        with self._reading(item) as client:
+            return read_range(client, item, 0, length, self._limits) if length else b""
+
+    @contextmanager
+    def _reading(self, item: Item) -> Iterator[BlobClient]:
         with self._explained(item.location):
             client = self._client(item.location)
             try:
-                download(client, item, target, self._limits, told)
+                yield client
             except HttpResponseError as problem:
                 # servers differ in whether a blob that is gone is missing or not the one that was asked for
                 if code_of(problem) != "BlobNotFound" and (status_of(problem) != 412 or client.exists()):

@@ -8,14 +8,38 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from workload_forecast.errors import EnvironmentProblem
+from workload_forecast.errors import EnvironmentProblem, SettingsError
 from workload_forecast.storage.contract import Item, Store, Told, tell_nobody
+
+#: The most that a cache may take, in GB; by default half of what is free on its disk.
+VARIABLE = "WORKLOAD_FORECAST_CACHE_GB"
+
+
+def open_cache(folder: Path, environment: Mapping[str, str] = os.environ) -> Cache:
+    """Return the cache in a folder, with the room that the environment or the disk allows.
+
+    Raises:
+        SettingsError: the variable is not a number of gigabytes.
+    """
+    given = environment.get(VARIABLE, "")
+    if given:
+        try:
+            limit = float(given) * 1e9
+        except ValueError:
+            limit = 0.0
+        if not 0 < limit < math.inf:
+            raise SettingsError(f"{VARIABLE}='{given}' is not a number of gigabytes: set it to one like 50.")
+        return Cache(folder, int(limit))
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    taken = sum(_size(entry) for entry in folder.iterdir() if entry.is_dir()) if folder.exists() else 0
+    return Cache(folder, (shutil.disk_usage(there).free + taken) // 2)
 
 
 class Cache:
@@ -27,7 +51,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
-        self._folder, self._limit = folder, limit_bytes
+        self._folder, self.limit_bytes = folder, limit_bytes
 
     @contextmanager
     def hold(self, store: Store, item: Item, told: Told = tell_nobody) -> Iterator[Path]:
@@ -81,14 +105,14 @@ class Cache:
         sizes.pop(own_key, None)
         taken = sum(sizes.values())
         for key in sorted(sizes, key=self._last_use):
-            if taken + item.size <= self._limit:
+            if taken + item.size <= self.limit_bytes:
                 return
             if self._remove(key):
                 taken -= sizes[key]
-        if taken + item.size > self._limit:
+        if taken + item.size > self.limit_bytes:
             raise EnvironmentProblem(
-                f"{item.location} has {item.size} bytes, and files in use take {taken} of the {self._limit} that cache "
-                f"{self._folder} may have: allow it more."
+                f"{item.location} has {item.size} bytes, and files in use take {taken} of the {self.limit_bytes} that "
+                f"cache {self._folder} may have: allow it more with {VARIABLE}."
             )
 
     def _last_use(self, key: str) -> float:

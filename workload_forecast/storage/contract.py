@@ -87,6 +87,14 @@ class Store(Protocol):
         """
         ...
 
+    def head(self, item: Item, size: int) -> bytes:
+        """Return the first ``size`` bytes of a file, or all that it has.
+
+        Raises:
+            DataError: as for :meth:`fetch`.
+        """
+        ...
+
     def put_folder(self, folder: Path, location: Location, info: Mapping[str, Any] | None = None) -> Manifest:
         """Publish a local folder: data first, manifest last; then remove what it replaces and what dead writers left.
 
@@ -94,11 +102,17 @@ class Store(Protocol):
         """
         ...
 
-    def get_folder(self, location: Location, target: Path, told: Told = tell_nobody) -> Manifest:
+    def get_folder(self, location: Location, target: Path, told: Told = tell_nobody, part: str = "") -> Manifest:
         """Copy what is published at a location to a local folder, which it replaces in one rename.
 
+        Args:
+            location: of the publication.
+            target: the local folder.
+            told: hears of the bytes.
+            part: a folder or file of the publication, if not all of it is wanted.
+
         Raises:
-            DataError: nothing is published there.
+            DataError: nothing is published there, or it has no such part.
         """
         ...
 

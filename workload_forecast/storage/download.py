@@ -123,7 +123,8 @@ class _Ranges:
 
     def _fetch(self, number: int) -> None:
         start = number * self._limits.range_bytes
-        content = self._read(start, min(self._limits.range_bytes, self._item.size - start))
+        length = min(self._limits.range_bytes, self._item.size - start)
+        content = read_range(self._client, self._item, start, length, self._limits, self._stop.is_set)
         with _disk(Path(self._arrived.name)):
             written = 0
             while written < len(content):
@@ -133,25 +134,34 @@ class _Ranges:
                 self._arrived.flush()
                 self._told(len(content))
 
-    def _read(self, start: int, length: int) -> bytes:
-        def once() -> bytes:
-            stream = self._client.download_blob(
-                offset=start,
-                length=length,
-                etag=f'"{self._item.version}"',
-                match_condition=MatchConditions.IfNotModified,
-                max_concurrency=1,
-                validate_content=True,
-            )
-            content = stream.readall()
-            if len(content) != length:
-                raise requests.ConnectionError("a range came incomplete")
-            return content
 
-        return read_patiently(once, self._limits, self._stop.is_set)
+def _never() -> bool:
+    return False
 
 
-def read_patiently(read: Callable[[], bytes], limits: Limits, stopped: Callable[[], bool] = lambda: False) -> bytes:
+def read_range(
+    client: BlobClient, item: Item, start: int, length: int, limits: Limits, stopped: Callable[[], bool] = _never
+) -> bytes:
+    """Return a range of a blob that must still be the one that was found; raises as :func:`download`."""
+
+    def once() -> bytes:
+        stream = client.download_blob(
+            offset=start,
+            length=length,
+            etag=f'"{item.version}"',
+            match_condition=MatchConditions.IfNotModified,
+            max_concurrency=1,
+            validate_content=True,
+        )
+        content = stream.readall()
+        if len(content) != length:
+            raise requests.ConnectionError("a range came incomplete")
+        return content
+
+    return read_patiently(once, limits, stopped)
+
+
+def read_patiently(read: Callable[[], bytes], limits: Limits, stopped: Callable[[], bool] = _never) -> bytes:
     """Return what ``read`` returns, calling it again while the line breaks within the body.
 
     The client itself repeats a request only until an answer has begun.

@@ -7,6 +7,7 @@ is not part of a line: this is what both engines' readers take.
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from typing import BinaryIO, cast
 from workload_forecast.errors import DataError
 
 _CHUNK_BYTES = 1 << 22
+
+#: A longer line is cut when only the first lines of a file are looked at.
+_LONGEST_LOOK = 1 << 16
 
 
 @contextmanager
@@ -31,6 +35,29 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, stream)
     except (OSError, EOFError, zlib.error) as problem:
         raise DataError(f"{path} cannot be read: {problem}. Fetch it again or take it out of dataFile.") from None
+
+
+def first_lines(head: bytes, name: str, limit: int) -> list[str]:
+    """Return up to ``limit`` lines from the start of a file; bytes that are not UTF-8 are replaced.
+
+    Args:
+        head: the first bytes of the file; the last line in it may be cut short.
+        name: of the file, which tells whether it is packed.
+
+    Raises:
+        DataError: the file is not what its name says.
+    """
+    plain: BinaryIO = io.BytesIO(head)
+    stream = cast(BinaryIO, gzip.GzipFile(fileobj=plain)) if name.endswith(".gz") else plain
+    lines: list[str] = []
+    try:
+        while len(lines) < limit and (line := stream.readline(_LONGEST_LOOK)):
+            lines.append(line.decode("utf-8", errors="replace").rstrip("\r\n"))
+    except EOFError:  # as far as the head goes
+        pass
+    except (OSError, zlib.error) as problem:
+        raise DataError(f"{name} cannot be read: {problem}. Fetch it again or take it out of dataFile.") from None
+    return lines
 
 
 def count_lines(path: Path) -> int:

@@ -1,27 +1,22 @@
-"""Local files: finding the input, telling whether it changed, and publishing results whole."""
+"""Local files: finding the input and publishing results whole."""
 
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from workload_forecast.errors import DataError, EnvironmentProblem
-from workload_forecast.storage.lines import open_binary
 
 #: Written last into a result's folder; a folder without it is not a result.
 INFO_FILE = "info.json"
-
-#: A longer line is cut when only the first lines of a file are looked at.
-_LONGEST_LOOK = 1 << 16
 
 
 def find_files(pattern: str) -> list[Path]:
@@ -39,27 +34,6 @@ def find_files(pattern: str) -> list[Path]:
             f"no file matches dataFile '{pattern}' (looked from {Path.cwd()}): correct it or put data there."
         )
     return files
-
-
-def digest_of(files: Sequence[Path]) -> str:
-    """Return a digest that changes whenever a file is added, removed, replaced, edited or touched.
-
-    It is made of paths, sizes and the file system's own time stamps, among them the change time that no program can
-    set back: reading a terabyte to find out that it is the same one would cost more than the answer is worth.
-    """
-    digest = hashlib.sha256()
-    for path in files:
-        stat = path.stat()
-        identity = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-        digest.update(json.dumps(identity).encode())
-    return digest.hexdigest()
-
-
-def first_lines(path: Path, limit: int) -> list[str]:
-    """Return up to ``limit`` lines from the start of a file; bytes that are not UTF-8 are replaced."""
-    with open_binary(path) as stream:
-        lines = [stream.readline(_LONGEST_LOOK) for _ in range(limit)]
-    return [line.decode("utf-8", errors="replace").rstrip("\r\n") for line in lines if line]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from workload_forecast.errors import DataError, EnvironmentProblem
 from workload_forecast.storage.contract import Item, Told, tell_nobody
@@ -29,19 +30,23 @@ class LocalStore(PublishedFolders):
         """Copy the file; see the contract."""
         source, part = item.location.as_path(), target.with_name(f"{target.name}.part")
         try:
-            with source.open("rb") as stream, part.open("wb") as copy:
+            with _reading(item) as stream, part.open("wb") as copy:
                 while chunk := stream.read(_CHUNK_BYTES):
                     copy.write(chunk)
                     told(len(chunk))
-            if _item(source).version != item.version:
-                raise DataError(f"{source} has changed since it was found: run it again.")
             part.replace(target)
-        except FileNotFoundError:
-            raise FileMissing(f"{source} is not there any more: run it again.") from None
         except OSError as problem:
             raise EnvironmentProblem(f"{source} cannot be copied to {target}: {problem.strerror}.") from None
         finally:
             part.unlink(missing_ok=True)
+
+    def head(self, item: Item, size: int) -> bytes:
+        """See the contract."""
+        try:
+            with _reading(item) as stream:
+                return stream.read(size)
+        except OSError as problem:
+            raise DataError(f"{item.location} cannot be read: {problem.strerror}.") from None
 
     def _list(self, folder: Location) -> list[Item]:
         items = []
@@ -110,6 +115,19 @@ class LocalStore(PublishedFolders):
         except BlockingIOError:
             return True
         return False
+
+
+@contextmanager
+def _reading(item: Item) -> Iterator[BinaryIO]:
+    """Open a file that must be, and stay, the one that was found."""
+    source = item.location.as_path()
+    try:
+        with source.open("rb") as stream:
+            yield stream
+        if _item(source).version != item.version:
+            raise DataError(f"{source} has changed since it was found: run it again.")
+    except FileNotFoundError:
+        raise FileMissing(f"{source} is not there any more: run it again.") from None
 
 
 def _item(path: Path) -> Item:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from workload_forecast.config import PASSWORD_IN_URL, SECRET_IN_TEXT
 from workload_forecast.errors import SettingsError
 from workload_forecast.storage.connection import read_connection
 from workload_forecast.storage.patterns import is_pattern
@@ -33,10 +34,6 @@ _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"\$(?:root|web|logs)|(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 # hosts whose accounts stand in the path: addresses, and names without a domain, as servers in containers have
 _PATH_STYLE_HOST = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]|[a-z0-9][a-z0-9_-]*)(?::\d{1,5})?")
-_SECRET = re.compile(
-    r"[?&;](?:sig|se|sv|sp|st|spr|sr|ss|srt|skoid)=|(?:accountkey|sharedaccesssignature)=", re.IGNORECASE
-)
-_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 
 
 @dataclass(frozen=True, order=True)
@@ -110,6 +107,14 @@ class Location:
             raise ValueError(f"{self} is not local")
         return Path(self.path)
 
+    def hadoop_urls(self) -> tuple[str, ...]:
+        """Return the forms in which Hadoop's connectors take it, the newer first; none where accounts are in paths."""
+        match = _HOST.fullmatch(self.endpoint.partition("://")[2])
+        if not match:
+            return ()
+        host, rest = f"{match['account']}.{match['zone'] or ''}", f"{match['suffix']}/{self.path}"
+        return (f"abfss://{self.container}@{host}dfs.{rest}", f"wasbs://{self.container}@{host}blob.{rest}")
+
     def __str__(self) -> str:
         """Return the canonical form, which :func:`parse_location` understands."""
         if self.is_local:
@@ -135,7 +140,7 @@ def parse_location(text: str, account: str = "", environment: Mapping[str, str] 
     scheme = scheme.lower()
     if not separator or scheme == "file":
         return Location(_local_path(rest if separator else text))
-    if _SECRET.search(text) or _PASSWORD.search(text):
+    if SECRET_IN_TEXT.search(text) or PASSWORD_IN_URL.search(text):
         raise SettingsError(
             f"{_shown(text)}: take the credential out of the location and revoke it if it is real. "
             "Set AZURE_STORAGE_SAS_TOKEN in the environment instead."
@@ -228,4 +233,4 @@ def _not_a_location(text: str, why: str) -> SettingsError:
 
 def _shown(text: str) -> str:
     """Return a location as given, without what may be secret in it."""
-    return _PASSWORD.sub("://…@", _SECRET.split(text, maxsplit=1)[0])
+    return PASSWORD_IN_URL.sub("://…@", SECRET_IN_TEXT.split(text, maxsplit=1)[0])

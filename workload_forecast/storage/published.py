@@ -59,7 +59,7 @@ class PublishedFolders(ABC):
         self._sweep(location)
         return manifest
 
-    def get_folder(self, location: Location, target: Path, told: Told = tell_nobody) -> Manifest:
+    def get_folder(self, location: Location, target: Path, told: Told = tell_nobody, part: str = "") -> Manifest:
         """See :class:`~workload_forecast.storage.contract.Store`."""
         seen = ""
         for _ in range(_ATTEMPTS):
@@ -71,7 +71,7 @@ class PublishedFolders(ABC):
             seen = manifest.generation
             try:
                 with publish(target.absolute()) as draft:
-                    self._get(manifest, location.join(f"data-{seen}"), draft, told)
+                    self._get(_parts(manifest, part, location), location.join(f"data-{seen}"), draft, told)
             except FileMissing:
                 continue  # a newer publication may have replaced it
             return manifest
@@ -87,10 +87,10 @@ class PublishedFolders(ABC):
         self._remove(location.join(MANIFEST), location)
         self._sweep(location)
 
-    def _get(self, manifest: Manifest, data: Location, draft: Path, told: Told) -> None:
+    def _get(self, files: Mapping[str, PublishedFile], data: Location, draft: Path, told: Told) -> None:
         there = {item.location.below(data): item for item in self._list(data)}
-        for file in manifest.files:
-            target = draft.joinpath(*file.path.split("/"))
+        for name, file in files.items():
+            target = draft.joinpath(*name.split("/"))
             if file.path not in there:
                 raise FileMissing(f"{data.join(file.path)} is missing.")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +155,18 @@ def digests(path: Path) -> tuple[str, bytes]:
             sha256.update(chunk)
             md5.update(chunk)
     return sha256.hexdigest(), md5.digest()
+
+
+def _parts(manifest: Manifest, part: str, location: Location) -> dict[str, PublishedFile]:
+    """Return the files below a part by their path in it; a part that is a file goes by its name."""
+    if not part:
+        return {file.path: file for file in manifest.files}
+    found = {file.path[len(part) + 1 :]: file for file in manifest.files if file.path.startswith(f"{part}/")}
+    found.update({part.rpartition("/")[2]: file for file in manifest.files if file.path == part})
+    if not found:
+        names = ", ".join(sorted({file.path.partition("/")[0] for file in manifest.files}))
+        raise DataError(f"what is published at {location} has no '{part}': it has {names}.")
+    return found
 
 
 def _parse(content: bytes, location: Location) -> Manifest:

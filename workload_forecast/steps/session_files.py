@@ -1,0 +1,186 @@
+"""The session files of a run, wherever they are: found, looked into, and read by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import narwhals as nw
+import pyarrow as pa
+
+from workload_forecast.config import Settings
+from workload_forecast.engines.contract import Engine, Reduced, Reduction, SessionFile
+from workload_forecast.errors import DataError
+from workload_forecast.progress import Progress
+from workload_forecast.schemas import Frame
+from workload_forecast.sessions.inputs import busiest_servers, layout_of
+from workload_forecast.sessions.layouts import DETECTION_LINES, Layout
+from workload_forecast.sessions.reduction import combine_reduced
+from workload_forecast.storage.cache import open_cache
+from workload_forecast.storage.contract import Item, Store
+from workload_forecast.storage.lines import first_lines
+from workload_forecast.storage.locations import Location, parse_location
+from workload_forecast.storage.meter import Meter, in_units
+from workload_forecast.storage.staging import Staging, digest_of
+from workload_forecast.storage.stores import open_store
+
+#: Lines of the first file among which the busiest servers are looked for, and the bytes that hold so many.
+_SAMPLE_LINES, _SAMPLE_BYTES = 20_000, 4 << 20
+#: The same for a file's layout.
+_LAYOUT_BYTES = 1 << 18
+#: Files that are looked into at once.
+_LOOKS = 8
+
+
+@dataclass(frozen=True)
+class SessionFiles:
+    """The files that a glob matches, as they were when it was looked for them. Make it with :meth:`find`."""
+
+    pattern: Location
+    store: Store
+    items: Sequence[Item]
+    cache: Path
+
+    @classmethod
+    def find(cls, settings: Settings, home: Path) -> SessionFiles:
+        """Return the files that ``settings.data_file`` matches.
+
+        Args:
+            settings: with the glob, and the account of an ``az://`` form.
+            home: of the results, where fetched files are cached.
+
+        Raises:
+            DataError: no file matches.
+            EnvironmentProblem: the place cannot be reached.
+        """
+        pattern = parse_location(settings.data_file, settings.storage_account)
+        store = open_store(pattern)
+        return cls(pattern, store, store.find(pattern), home / "cache")
+
+    @property
+    def bytes(self) -> int:
+        """All files together."""
+        return sum(item.size for item in self.items)
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with every file; see :func:`~workload_forecast.storage.staging.digest_of`."""
+        return digest_of(self.items)
+
+    def layouts(self, declared: str) -> dict[Item, Layout]:
+        """Return each file's layout: the declared one, or what its first lines look like."""
+
+        def look(item: Item) -> Layout:
+            return layout_of(self._first_lines(item, _LAYOUT_BYTES, DETECTION_LINES), declared)
+
+        if declared != "auto":
+            return dict.fromkeys(self.items, layout_of((), declared))
+        with ThreadPoolExecutor(_LOOKS) as pool:
+            return dict(zip(self.items, pool.map(look, self.items), strict=True))
+
+    def busiest_servers(self, layouts: Mapping[Item, Layout]) -> tuple[str, ...]:
+        """Return the busiest servers among the first lines of the first file.
+
+        Raises:
+            DataError: there are none.
+        """
+        first = self.items[0]
+        servers = busiest_servers(self._first_lines(first, _SAMPLE_BYTES, _SAMPLE_LINES), layouts[first])
+        if not servers:
+            raise DataError(
+                f"debug=FILTER_IP found no server in the first lines of {first.location}: "
+                "name debugServers in the config."
+            )
+        return servers
+
+    def reduce(self, engine: Engine, layouts: dict[Item, Layout], reduction: Reduction, progress: Progress) -> Reading:
+        """Read all files once, in place where the engine can, else through the cache.
+
+        Raises:
+            DataError: a file has changed since it was found, or cannot be read.
+            EnvironmentProblem: it cannot be fetched, or the disk has no room.
+        """
+        paths = self._in_place(engine)
+        if paths is None:
+            return self._reduce_fetched(engine, layouts, reduction, progress)
+        with progress.stage("etl: read sessions", engine.progress) as stage:
+            stage.detail = f"({self})"
+            files = [SessionFile(paths[item], layouts[item]) for item in self.items]
+            reduced = engine.reduce_sessions([files], reduction, combine_reduced)
+        self._require_unchanged()
+        if self.pattern.is_local:
+            return Reading(reduced, "local", 0, {})
+        progress.say(f"etl: the sessions were read in place, {paths[self.items[0]].partition('@')[0]}@…")
+        return Reading(reduced, "in place", 0, {path: str(item.location) for item, path in paths.items()})
+
+    def _reduce_fetched(
+        self, engine: Engine, layouts: dict[Item, Layout], reduction: Reduction, progress: Progress
+    ) -> Reading:
+        progress.say(f"etl: {self} are fetched from {self.pattern.fixed_prefix} into {self.cache}")
+        meter, names = Meter(self.bytes), dict[str, str]()
+        staging = Staging(self.store, open_cache(self.cache), meter)
+
+        def files(batch: Iterable[tuple[Item, Path]]) -> list[SessionFile]:
+            names.update({str(path): str(item.location) for item, path in batch})
+            return [SessionFile(str(path), layouts[item]) for item, path in batch]
+
+        with progress.stage("etl: read sessions", meter.percent) as stage, ExitStack() as held:
+            stage.detail = meter
+            if engine.reads_once:
+                batches: Iterable[list[SessionFile]] = map(files, staging.batches(self.items))
+            else:
+                paths = held.enter_context(staging.whole(self.items))
+                batches = [files(list(zip(self.items, paths, strict=True)))]
+            reduced = engine.reduce_sessions(batches, reduction, combine_reduced)
+        self._require_unchanged()
+        return Reading(reduced, "fetched", staging.fetched, names)
+
+    def __str__(self) -> str:
+        """Return how much it is."""
+        number = len(self.items)
+        return f"{number:,} file{'s' if number > 1 else ''}, {in_units(self.bytes)}"
+
+    def _in_place(self, engine: Engine) -> dict[Item, str] | None:
+        """Return what the engine itself reads each file by, or None if it cannot."""
+        if self.pattern.is_local:
+            return {item: item.location.path for item in self.items}
+        urls = self.pattern.fixed_prefix.hadoop_urls()
+        url = engine.reads_in_place(urls)
+        return {item: item.location.hadoop_urls()[urls.index(url)] for item in self.items} if url else None
+
+    def _first_lines(self, item: Item, size: int, limit: int) -> list[str]:
+        return first_lines(self.store.head(item, size), str(item.location), limit)
+
+    def _require_unchanged(self) -> None:
+        now = {item.location: item for item in self.store.find(self.pattern)}
+        if any(now.get(item.location) != item for item in self.items):
+            raise DataError(f"files of {self.pattern} changed while they were read: run again when they are complete.")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the files were reduced to.
+
+    Attributes:
+        reduced: the engine's result.
+        way: ``local``, ``in place`` or ``fetched``.
+        fetched: bytes that were moved for it; less than the files have where some were in the cache already.
+        names: of the files, by what the engine knows them as, where that is something else.
+    """
+
+    reduced: Reduced
+    way: str
+    fetched: int
+    names: Mapping[str, str]
+
+    def with_names(self, frame: Frame, engine: Engine) -> Frame:
+        """Return a frame with the column ``file``, in which it says where each file really is."""
+        if not self.names:
+            return frame
+        table = pa.table({"path": list(self.names), "name": list(self.names.values())})
+        named = frame.join(engine.from_arrow(table), left_on="file", right_on="path", how="left")
+        return named.with_columns(file=nw.col("name"))
