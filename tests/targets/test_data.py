@@ -69,7 +69,9 @@ def test_synthetic_data_needs_settings_alone(project: Path, *, local: bool, cont
 def test_an_address_is_left_to_the_job(project: Path, where: Where) -> None:
     address = "abfss://container@account.dfs.core.windows.net/*/*.csv"
     write(project, dataFile=address)
-    assert plan(project, where=where) == DataPlan(settings={"duration": "ONE_MONTH", "dataFile": address})
+    settings = {"duration": "ONE_MONTH", "dataFile": address}
+    expected = DataPlan(settings=settings, service="https://account.dfs.core.windows.net")
+    assert plan(project, where=where) == expected
 
 
 @pytest.mark.parametrize("where", ["auto", "launcher"])
@@ -217,3 +219,19 @@ def test_the_same_files_travel_as_a_local_run_reads(project: Path, data: Path, p
     read = {Path(name) for name in names if Path(name).is_file()}
     assert {found.root / name for name in found.files} == read
     assert read
+
+
+@pytest.mark.parametrize(
+    ("address", "service"),
+    [
+        ("wasbs://c@account.blob.core.windows.net/x", "https://account.blob.core.windows.net"),
+        ("abfss://c@account.dfs.core.windows.net/x", "https://account.dfs.core.windows.net"),
+        ("https://account.blob.core.windows.net/c/x", "https://account.blob.core.windows.net"),
+        ("http://127.0.0.1:10000/account/c/x", "http://127.0.0.1:10000"),
+        ("az://c/x", "https://named.blob.core.windows.net"),
+        ("s3://bucket/x", ""),
+    ],
+)
+def test_the_service_behind_a_url_is_known(project: Path, address: str, service: str) -> None:
+    write(project, dataFile=address, storageAccount="named")
+    assert plan(project).service == service

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +187,38 @@ def test_every_failure_is_said_at_once_with_what_to_do() -> None:
     assert str(problem.value) == (
         "nothing was launched. gpu: no nvidia runtime; install nvidia-container-toolkit | disk: 1 GB free; make room."
     )
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A storage service that does not know us."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(403)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("tools", ["curl", "python3"])
+def test_a_storage_service_that_answers_is_reachable_whatever_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tools: str
+) -> None:
+    program = shutil.which(tools)
+    assert program, f"{tools} is not installed"
+    (tmp_path / "bin").mkdir()
+    for name, path in (("bash", shutil.which("bash")), (tools, program)):
+        (tmp_path / "bin" / name).symlink_to(str(path))
+    for name in ("df", "tail"):
+        (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        url = f"http://127.0.0.1:{server.server_port}"
+        there = ask(FakeLauncher(LocalHost()), tmp_path, DataPlan(service=url))["data"]
+        server.shutdown()
+        thread.join()
+    gone = ask(FakeLauncher(LocalHost()), tmp_path, DataPlan(service=url))["data"]
+    assert (there.passed, there.found) == (True, url)
+    assert (gone.passed, gone.found) == (False, f"{url} does not answer this machine")

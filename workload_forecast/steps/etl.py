@@ -76,20 +76,20 @@ def _etl(runs: Runs, options: EtlOptions, files: SessionFiles, folder: Path) -> 
     servers = () if options.debug == "FALSE" else settings.debug_servers or files.busiest_servers(layouts)
     engine = runs.engine(options.engine)
     window = partial(reduce_sessions, first=settings.training_from, last=settings.to, servers=servers)
-    reading = files.reduce(engine, layouts, window, runs.progress)
-    reduced = reading.reduced
-    counts = account(reduced.frame, reduced.rows_read)
-    mlflow.log_metrics({name: float(number) for name, number in counts.items()})
-    mlflow.log_metrics({"bytes_read": float(files.bytes), "bytes_fetched": float(reading.fetched)})
-    mlflow.set_tag("workload_forecast.input", reading.way)
-    _require_rows(counts, settings)
-    written = {
-        table.name: _write(runs, engine, frame, table, folder)
-        for table, frame in (
-            (QUARANTINE, reading.with_names(quarantine(reduced.frame), engine)),
-            (HOURLY_LOAD, hourly_peaks(five_minute_load(reduced.frame))),
-        )
-    }
+    with files.reduce(engine, layouts, window, runs.progress) as reading:
+        reduced = reading.reduced
+        counts = account(reduced.frame, reduced.rows_read)
+        numbers = {**counts, "bytes_read": files.bytes, "bytes_fetched": reading.fetched}
+        mlflow.log_metrics({name: float(number) for name, number in numbers.items()})
+        mlflow.set_tag("workload_forecast.input", reading.way)
+        _require_rows(counts, settings)
+        written = {
+            table.name: _write(runs, engine, frame, table, folder)
+            for table, frame in (
+                (QUARANTINE, reading.with_names(quarantine(reduced.frame), engine)),
+                (HOURLY_LOAD, hourly_peaks(five_minute_load(reduced.frame))),
+            )
+        }
     hourly = engine.read_table(HOURLY_LOAD, folder / HOURLY_LOAD.name)
     facts = _facts(hourly)
     calendar = engine.from_arrow(calendar_table(facts["first_hour"], facts["last_hour"]))

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from workload_forecast.steps.provenance import PACKAGE, code_digest, library_ver
 from workload_forecast.steps.published import Publication
 from workload_forecast.storage.local import publish, read_info, write_info
 from workload_forecast.storage.locations import Location
+from workload_forecast.storage.locks import Lock
 
 EXPERIMENT = "workload-forecast"
 TAG = "workload_forecast."
@@ -98,21 +100,33 @@ class Runs:
         mlflow.set_tags({f"{TAG}step": step.name, f"{TAG}key": step.key, f"{TAG}result": str(target)})
         _log_parameters(step.parameters)
         publication = Publication(step.place, self.progress) if step.place else None
-        found = self._finished(step.key) if self.reuse else None
-        if found and publication and read_info(target) is None:
-            publication.get(step.key, target)
-        info = read_info(target) if found else None
-        if found and info is not None:
-            _answer_from(found)
-            self.progress.say(f"{step.name}: reused run {found.info.run_id}, nothing has changed since")
-            result = Result(run_id, step.key, target, info, reused=True)
-        else:
-            result = Result(run_id, step.key, target, self._do(step, target), reused=False)
+        waiting = partial(self.progress.stage, f"{step.name}: wait for another run of the same work")
+        lock = Lock(self.home / "locks" / f"{step.name}-{step.key}", waiting)
+        self._stack.callback(lock.close)  # others may read the result with us, but not replace it while we live
+        lock.share()
+        result = self._answer(step, target)
+        if result is None:
+            lock.own()
+            if publication and self.reuse and self._done(step.key):
+                publication.get(step.key, target)
+            # another process may have done it before the lock was ours
+            result = self._answer(step, target) or Result(run_id, step.key, target, self._do(step, target), False)
+            lock.share()
         if publication:
             publication.put(target, step.key, result.info["run_id"])
             mlflow.set_tag(f"{TAG}published", str(publication.place))
             mlflow.log_metric("bytes_of_results_moved", publication.moved)
         return result
+
+    def _answer(self, step: Step, target: Path) -> Result | None:
+        """Answer from a run that has done the work, if there is one and its result is there."""
+        info = read_info(target) if self.reuse else None
+        found = self._done(step.key, info["run_id"]) if info else None
+        if found is None or info is None:
+            return None
+        _answer_from(found)
+        self.progress.say(f"{step.name}: reused run {found.info.run_id}, nothing has changed since")
+        return Result(_active().info.run_id, step.key, target, info, reused=True)
 
     def _do(self, step: Step, target: Path) -> dict[str, Any]:
         """Do the step's work, publish its folder at once and return what ``info.json`` says."""
@@ -136,16 +150,18 @@ class Runs:
             _describe_code()
             yield
 
-    def _finished(self, key: str) -> Run | None:
+    def _done(self, key: str, maker: str = "") -> Run | None:
+        """Return a run that has done the work with a key: a finished one, or the result's maker while it goes on."""
         client = MlflowClient()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = client.search_runs(
             experiments,
-            f"tags.`{TAG}key` = '{key}' and attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time ASC"],
-            max_results=1,
+            f"tags.`{TAG}key` = '{key}'",
+            order_by=["attributes.status ASC", "attributes.start_time ASC"],
         )
-        return runs[0] if runs else None
+        finished = (run for run in runs if run.info.status == "FINISHED")
+        working = (run for run in runs if run.info.status == "RUNNING" and run.info.run_id == maker)
+        return next(finished, None) or next(working, None)
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,47 +97,45 @@ class SessionFiles:
             )
         return servers
 
-    def reduce(self, engine: Engine, layouts: dict[Item, Layout], reduction: Reduction, progress: Progress) -> Reading:
-        """Read all files once, in place where the engine can, else through the cache.
+    @contextmanager
+    def reduce(
+        self, engine: Engine, layouts: Mapping[Item, Layout], reduction: Reduction, progress: Progress
+    ) -> Iterator[Reading]:
+        """Read all files once, in place where the engine can, else through the cache; yield what became of them.
+
+        What the engine may have to come back for stays until the block ends.
 
         Raises:
             DataError: a file has changed since it was found, or cannot be read.
             EnvironmentProblem: it cannot be fetched, or the disk has no room.
         """
-        paths = self._in_place(engine)
-        if paths is None:
-            return self._reduce_fetched(engine, layouts, reduction, progress)
-        with progress.stage("etl: read sessions", engine.progress) as stage:
-            stage.detail = f"({self})"
-            files = [SessionFile(paths[item], layouts[item]) for item in self.items]
-            reduced = engine.reduce_sessions([files], reduction, combine_reduced)
-        self._require_unchanged()
-        if self.pattern.is_local:
-            return Reading(reduced, "local", 0, {})
-        progress.say(f"etl: the sessions were read in place, {paths[self.items[0]].partition('@')[0]}@…")
-        return Reading(reduced, "in place", 0, {path: str(item.location) for item, path in paths.items()})
-
-    def _reduce_fetched(
-        self, engine: Engine, layouts: dict[Item, Layout], reduction: Reduction, progress: Progress
-    ) -> Reading:
-        progress.say(f"etl: {self} are fetched from {self.pattern.fixed_prefix} into {self.cache}")
-        meter, names = Meter(self.bytes), dict[str, str]()
+        paths, meter, names = self._in_place(engine), Meter(self.bytes), dict[str, str]()
         staging = Staging(self.store, open_cache(self.cache), meter)
 
-        def files(batch: Iterable[tuple[Item, Path]]) -> list[SessionFile]:
-            names.update({str(path): str(item.location) for item, path in batch})
-            return [SessionFile(str(path), layouts[item]) for item, path in batch]
+        def files(batch: Iterable[tuple[Item, str]]) -> list[SessionFile]:
+            found = list(batch)
+            names.update({path: str(item.location) for item, path in found if path != str(item.location)})
+            return [SessionFile(path, layouts[item]) for item, path in found]
 
-        with progress.stage("etl: read sessions", meter.percent) as stage, ExitStack() as held:
-            stage.detail = meter
-            if engine.reads_once:
-                batches: Iterable[list[SessionFile]] = map(files, staging.batches(self.items))
-            else:
-                paths = held.enter_context(staging.whole(self.items))
-                batches = [files(list(zip(self.items, paths, strict=True)))]
-            reduced = engine.reduce_sessions(batches, reduction, combine_reduced)
-        self._require_unchanged()
-        return Reading(reduced, "fetched", staging.fetched, names)
+        with ExitStack() as held:
+            batches = [paths.items()] if paths else self._staged(engine, staging, held)
+            way = "fetched" if not paths else "local" if self.pattern.is_local else "in place"
+            if way != "local":
+                progress.say(f"etl: {self}, {way} from {self.pattern.fixed_prefix}")
+            with progress.stage("etl: read sessions", engine.progress if paths else meter.percent) as stage:
+                stage.detail = f"({self})" if paths else meter
+                reduced = engine.reduce_sessions(map(files, batches), reduction, combine_reduced)
+            self._require_unchanged()
+            yield Reading(reduced, way, staging.fetched, names)
+
+    def _staged(self, engine: Engine, staging: Staging, held: ExitStack) -> Iterator[Iterable[tuple[Item, str]]]:
+        """Yield batches of fetched files; where the engine may come back for them, one that ``held`` keeps."""
+        if engine.reads_once:
+            for batch in staging.batches(self.items):
+                yield [(item, str(path)) for item, path in batch]
+        else:
+            paths = held.enter_context(staging.whole(self.items))
+            yield zip(self.items, map(str, paths), strict=True)
 
     def __str__(self) -> str:
         """Return how much it is."""

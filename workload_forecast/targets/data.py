@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from workload_forecast.config import load_settings
 from workload_forecast.errors import SettingsError
@@ -27,6 +28,7 @@ class DataPlan:
 
     ``settings`` is the content of the settings file as it holds on the target, or None where the job has no such file.
     ``files`` (relative to ``root``) travel into ``target``. ``on_target`` is a pattern that must match there already.
+    ``service`` is the address of a storage service that the job reads from, as far as the launcher can tell.
     """
 
     settings: Mapping[str, Any] | None = None
@@ -35,6 +37,7 @@ class DataPlan:
     target: str = ""
     mounts: tuple[Mount, ...] = ()
     on_target: str = ""
+    service: str = ""
 
     @property
     def bytes(self) -> int:
@@ -65,7 +68,7 @@ def plan_data(
     raw = json.loads(path.read_text(encoding="utf-8"))
     raw["dataFile"] = settings.data_file
     if settings.synthetic or "://" in settings.data_file:
-        return DataPlan(settings=raw)
+        return DataPlan(settings=raw, service=_service(settings.data_file, settings.storage_account))
     root = _root(settings.data_file)
     here = where == "launcher" or (where == "auto" and root.exists())
     if local or not here:
@@ -89,6 +92,17 @@ def _travelling(raw: dict[str, Any], root: Path, store: str, *, contained: bool)
     else:
         raw = {**raw, "dataFile": str(PurePosixPath(target) / pattern)}
     return DataPlan(raw, root, files, target, mounts)
+
+
+def _service(data_file: str, account: str) -> str:
+    """Return the address of the service behind a URL; empty where only the job's environment knows it."""
+    parts = urlsplit(data_file)
+    if parts.scheme in {"http", "https"}:
+        return f"{parts.scheme}://{parts.netloc}"
+    host = parts.netloc.partition("@")[2]
+    if host:
+        return f"https://{host}"
+    return f"https://{account}.blob.core.windows.net" if account and parts.scheme == "az" else ""
 
 
 def _root(pattern: str) -> Path:

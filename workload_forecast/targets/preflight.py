@@ -19,6 +19,17 @@ _MARGIN_BYTES = 10**9
 
 _FREE = 'df -Pk -- "$1" | tail -n 1'
 _MATCHES = 'shopt -s globstar; compgen -G "$1" >/dev/null'
+_ANSWERS = """
+if command -v curl >/dev/null; then
+  curl --silent --insecure --head --max-time 15 --output /dev/null -- "$1"
+else
+  python3 -c 'import sys, urllib.error, urllib.request
+try:
+    urllib.request.urlopen(urllib.request.Request(sys.argv[1], method="HEAD"), timeout=15)
+except urllib.error.HTTPError:
+    pass' "$1" 2>/dev/null
+fi
+"""
 
 
 def preflight(
@@ -52,6 +63,11 @@ def preflight(
         yield Check(
             "data", found, data.on_target if found else f"no file on {host.label} matches {data.on_target}", remedy
         )
+    if data.service:
+        # through a proxy too, where the machine has one; any answer will do, because the job has the credentials
+        reached = script(host, _ANSWERS, data.service, seconds=30).code == 0
+        answer = data.service if reached else f"{data.service} does not answer {host.label}"
+        yield Check("data", reached, answer, "correct the storage account, or look at the target's network and proxy")
 
 
 def demand(checks: Iterator[Check]) -> list[Check]:

@@ -19,16 +19,22 @@ from workload_forecast.errors import EnvironmentProblem, SettingsError
 from workload_forecast.targets.contract import Check
 from workload_forecast.targets.hosts import Host, SshHost, script, started, unreachable
 
-#: What MLflow's client reads for its own authentication, and its artifact clients for theirs. The job gets those that
-#: the launching process has, as secrets.
+#: What MLflow's client reads for its own authentication, and Azure's clients for theirs. The job gets those that the
+#: launching process has, as secrets.
 CREDENTIALS = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_INSECURE_TLS",
+    "AZURE_STORAGE_ACCOUNT",
     "AZURE_STORAGE_CONNECTION_STRING",
     "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_KEY",
     "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
 )
 
 #: How long a tunnel that another process holds is left alone, until it is asked for again.
