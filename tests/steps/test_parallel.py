@@ -50,8 +50,8 @@ def run_at_once(folder: Path, *commands: list[str]) -> list[str]:
         )
         for number, command in enumerate(commands)
     ]
-    while any(process.poll() is None for process in started) and len(list(folder.glob("ready-*"))) < len(started):
-        pass
+    while len(list(folder.glob("ready-*"))) < len(started) and any(process.poll() is None for process in started):
+        time.sleep(0.01)
     (folder / "go").touch()
     said = [process.communicate(timeout=300)[0] for process in started]
     assert [process.returncode for process in started] == [0] * len(started), said
