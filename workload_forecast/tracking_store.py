@@ -29,7 +29,7 @@ def open_sqlite_store(store_uri: str, artifact_uri: str | None = None) -> Any:
 
     with _alone(store_uri):
         store = _get_sqlalchemy_store(store_uri, artifact_uri)
-    store.__class__ = _patient(type(store))
+    store.__class__ = _patient(store.__class__)
     return store
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.spark]
 @pytest.mark.parametrize("more", ["", "--experiment-name shared"], ids=["default", "named"])
 def test_first_starts_do_not_race(checkout: Checkout, small_settings: Path, tmp_path: Path, more: str) -> None:
     def start(_: int) -> str:
-        done = checkout.mlflow_run("etl", {"config": small_settings}, str(checkout.folder), tmp_path, more)
+        done = checkout.mlflow_run("etl", {"config": small_settings}, shlex.quote(str(checkout.folder)), tmp_path, more)
         assert done.returncode == 0, done.stderr
         return done.stderr
 
