@@ -31,7 +31,7 @@ from workload_forecast.storage.stores import open_store
 #: Lines of the first file among which the busiest servers are looked for, and the bytes that hold so many.
 _SAMPLE_LINES, _SAMPLE_BYTES = 20_000, 4 << 20
 #: The same for a file's layout.
-_LAYOUT_BYTES = 1 << 18
+_LAYOUT_BYTES = 1 << 16
 #: Files that are looked into at once.
 _LOOKS = 8
 
