@@ -309,10 +309,12 @@ class EngineConformance:
         expected = records(five_minute_load(frame)), records(quarantine(frame)), counts
         frame, counts = reduce_batches(engine, batches())
 
-        assert (records(five_minute_load(frame)), records(quarantine(frame)), counts) == expected
+        assert counts == expected[2]
+        assert_equal_tables(records(five_minute_load(frame)), expected[0])
+        assert records(quarantine(frame)) == expected[1]
         assert asked == [0, 1, 2, 3]
         assert counts["rows_used"] == 13
-        assert [row["total_load"] for row in expected[0]] == [8642.0, 10.5, 4321.0]
+        assert sorted(row["total_load"] for row in expected[0]) == [4321.0, 2 * 4321 + 10.5]
 
     def test_nothing_is_in_place_where_nobody_can_list_it(self, engine: Engine) -> None:
         url = "abfss://data@nobody.dfs.core.windows.net/2016"
