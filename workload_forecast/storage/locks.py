@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from workload_forecast.errors import EnvironmentProblem
+
+#: What file systems answer that have no locks; on them processes are as they would be without this module.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 
 
 class Lock:
@@ -44,6 +48,9 @@ class Lock:
         except BlockingIOError:
             with self._waiting():
                 fcntl.flock(self._file, kind)
+        except OSError as problem:
+            if problem.errno not in _NO_LOCKS:
+                raise
 
     def close(self) -> None:
         """Let go."""
