@@ -131,6 +131,26 @@ class StoreConformance:
                 bench.store.fetch(item, tmp_path / "out")
             assert not (tmp_path / "out").exists()
 
+    def test_a_folder_lists_all_that_is_below_it(self, bench: Bench) -> None:
+        for name in NAMES:
+            bench.write(f"top [1]/{name}", b"x")
+        bench.write("top [1]2/no", b"x")
+
+        top = bench.root.join("top [1]")
+        assert [item.location.below(top) for item in bench.store.files(top)] == sorted(NAMES)
+        assert len(bench.store.files(bench.root)) == len(NAMES) + 1
+        assert bench.store.files(bench.root.join("top")) == []
+
+    def test_a_file_that_is_put_is_there_and_replaces_what_was(self, bench: Bench, tmp_path: Path) -> None:
+        for content in (b"", some_bytes(200_000), b"12"):
+            (tmp_path / "source").write_bytes(content)
+            bench.store.put(tmp_path / "source", bench.root.join("a b", "ü.bin"))
+
+            [item] = bench.store.find(bench.root.join("a b", "ü.bin"))
+            bench.store.fetch(item, tmp_path / "back")
+            assert (tmp_path / "back").read_bytes() == content
+            assert bench.names() == ["a b/ü.bin"], "no draft is left"
+
     def test_a_file_that_is_gone_is_not_fetched(self, bench: Bench, tmp_path: Path) -> None:
         [item] = bench.store.find(bench.write("f", b"12345"))
         if bench.azurite:

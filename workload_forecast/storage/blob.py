@@ -119,6 +119,10 @@ class BlobStore(PublishedFolders):
             raise DataError(f"no blob matches '{pattern}': correct it or put data there.")
         return found
 
+    def files(self, folder: Location) -> list[Item]:
+        """See the contract."""
+        return self._walk(folder, f"{folder.path}/" if folder.path else "")
+
     def fetch(self, item: Item, target: Path, told: Told = tell_nobody) -> None:
         """See the contract."""
         with self._reading(item) as client:
@@ -141,9 +145,6 @@ class BlobStore(PublishedFolders):
                 if code_of(problem) != "BlobNotFound" and (status_of(problem) != 412 or client.exists()):
                     raise
                 raise FileMissing(f"{item.location} is not there any more: run it again.") from None
-
-    def _list(self, folder: Location) -> list[Item]:
-        return self._walk(folder, f"{folder.path}/" if folder.path else "")
 
     def _walk(self, location: Location, prefix: str) -> list[Item]:
         with self._explained(location):

@@ -79,6 +79,10 @@ class Store(Protocol):
         """
         ...
 
+    def files(self, folder: Location) -> list[Item]:
+        """Return every file below a folder, hidden ones too, sorted by path; none where there is no such folder."""
+        ...
+
     def fetch(self, item: Item, target: Path, told: Told = tell_nobody) -> None:
         """Copy a file to a local path, which appears whole or not at all; a copy that was cut short is resumed.
 
@@ -93,6 +97,10 @@ class Store(Protocol):
         Raises:
             DataError: as for :meth:`fetch`.
         """
+        ...
+
+    def put(self, path: Path, location: Location) -> None:
+        """Copy a local file there, over what is there; it appears whole or not at all."""
         ...
 
     def put_folder(self, folder: Path, location: Location, info: Mapping[str, Any] | None = None) -> Manifest:

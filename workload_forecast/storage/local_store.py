@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,17 @@ class LocalStore(PublishedFolders):
     def find(self, pattern: Location) -> list[Item]:
         """See the contract."""
         return sorted((_item(path) for path in find_files(pattern.path)), key=lambda item: item.location.path)
+
+    def files(self, folder: Location) -> list[Item]:
+        """See the contract."""
+        items = []
+        for path in sorted(folder.as_path().rglob("*"), key=str):
+            try:
+                if path.is_file():
+                    items.append(_item(path))
+            except FileNotFoundError:  # a writer has just replaced it
+                continue
+        return items
 
     def fetch(self, item: Item, target: Path, told: Told = tell_nobody) -> None:
         """Copy the file; see the contract."""
@@ -48,21 +60,16 @@ class LocalStore(PublishedFolders):
         except OSError as problem:
             raise DataError(f"{item.location} cannot be read: {problem.strerror}.") from None
 
-    def _list(self, folder: Location) -> list[Item]:
-        items = []
-        for path in sorted(folder.as_path().rglob("*"), key=str):
-            try:
-                if path.is_file():
-                    items.append(_item(path))
-            except FileNotFoundError:  # a writer has just replaced it
-                continue
-        return items
-
     def _put(self, source: Path, location: Location, md5: bytes) -> None:  # noqa: ARG002 — the manifest has a better one
         target = location.as_path()
+        draft = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         with _writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            try:
+                shutil.copyfile(source, draft)
+                draft.replace(target)
+            finally:
+                draft.unlink(missing_ok=True)
 
     def _write(self, location: Location, content: bytes) -> None:
         target = location.as_path()

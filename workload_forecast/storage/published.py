@@ -38,6 +38,10 @@ class FileMissing(DataError):
 class PublishedFolders(ABC):
     """The part of a store that publishes, over the few things that each kind of place has to bring."""
 
+    def put(self, path: Path, location: Location) -> None:
+        """See :class:`~workload_forecast.storage.contract.Store`."""
+        self._put(path, location, digests(path)[1])
+
     def put_folder(self, folder: Path, location: Location, info: Mapping[str, Any] | None = None) -> Manifest:
         """See :class:`~workload_forecast.storage.contract.Store`."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -88,7 +92,7 @@ class PublishedFolders(ABC):
         self._sweep(location)
 
     def _get(self, files: Mapping[str, PublishedFile], data: Location, draft: Path, told: Told) -> None:
-        there = {item.location.below(data): item for item in self._list(data)}
+        there = {item.location.below(data): item for item in self.files(data)}
         for name, file in files.items():
             target = draft.joinpath(*name.split("/"))
             if file.path not in there:
@@ -105,7 +109,7 @@ class PublishedFolders(ABC):
         is read, or nobody's.
         """
         items = [
-            (item, match[1]) for item in self._list(location) if (match := _OURS.match(item.location.below(location)))
+            (item, match[1]) for item in self.files(location) if (match := _OURS.match(item.location.below(location)))
         ]
         held = {name for name in {name for _, name in items} if self._held(location.join(f"writer-{name}"))}
         manifest = self.read_manifest(location)
@@ -119,8 +123,8 @@ class PublishedFolders(ABC):
         """See :class:`~workload_forecast.storage.contract.Store`."""
 
     @abstractmethod
-    def _list(self, folder: Location) -> list[Item]:
-        """Return every file below a folder, sorted by path; none where there is no such folder."""
+    def files(self, folder: Location) -> list[Item]:
+        """See :class:`~workload_forecast.storage.contract.Store`."""
 
     @abstractmethod
     def _put(self, source: Path, location: Location, md5: bytes) -> None:

@@ -148,6 +148,7 @@ class Server:
         ready: whether the server answers; asked until it does.
         user: who runs it; root when not given.
         stop_timeout: seconds that it has to end by itself, before it and its children are killed.
+        stop_signal: what asks it to end.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Server:
     user: str | None = None
     start_timeout: float = 120
     stop_timeout: float = 20
+    stop_signal: signal.Signals = signal.SIGTERM
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -174,7 +176,7 @@ class Server:
         """Start the command; it is told to end when the tests are killed, so that nothing stays behind."""
         if self.running:
             raise MachineError(f"{self.name} is running already")
-        prefix = ["setpriv", "--pdeathsig", "TERM"]
+        prefix = ["setpriv", "--pdeathsig", self.stop_signal.name.removeprefix("SIG")]
         if self.user:
             prefix += ["--reuid", self.user, "--regid", self.user, "--init-groups"]
         with self.log.open("ab") as log:
@@ -204,7 +206,7 @@ class Server:
         if self._process is None:
             return
         children = [entry.pid for entry in descendants(self._process.pid)]
-        self._process.terminate()
+        self._process.send_signal(self.stop_signal)
         try:
             self._process.wait(self.stop_timeout)
         except subprocess.TimeoutExpired:
