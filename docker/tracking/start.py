@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from typing import NoReturn
 
 from tracking_server.artifacts import ensure_container
@@ -38,13 +39,14 @@ def run(action: str) -> int:
         del os.environ[name]
     settings = read_settings(os.environ)
     until = time.monotonic() + settings.wait_s
+    if action == "container":
+        ensure_container(settings, os.environ, until)
+        return 0
     if action == "serve":
         check_port(settings)
-    if action != "upgrade":
-        ensure_container(settings, os.environ, until)
-    if action == "container":
-        return 0
     connection = connect(settings, until)
+    if action == "serve":
+        ensure_container(settings, os.environ, until)
     os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", LOCAL_HOSTS)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # jobs that only the interface for language models starts
@@ -68,6 +70,7 @@ def main(given: list[str]) -> int:
     if len(given) > 1 or action not in ACTIONS:
         tell(f"usage: start.py [{' | '.join(ACTIONS)}]")
         return 2
+    warnings.simplefilter("ignore")  # of libraries about each other: nothing that an operator could do about
     signal.signal(signal.SIGTERM, _end)  # a container's first process ignores it otherwise
     try:
         return run(action)

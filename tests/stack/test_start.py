@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import time
@@ -103,8 +104,6 @@ def test_a_port_that_is_taken(parts: Parts, folder: Path) -> None:
     ],
 )
 def test_a_database_that_is_not_there(change: dict[str, str], message: str, parts: Parts, folder: Path) -> None:
-    import re
-
     environment = server_environment(parts, folder, TRACKING_WAIT_SECONDS="1")
     if "database" in change:
         environment["MLFLOW_BACKEND_STORE_URI"] = parts.postgres.uri(change["database"])
@@ -117,7 +116,7 @@ def test_a_database_that_is_not_there(change: dict[str, str], message: str, part
 
 
 def test_a_database_that_belongs_to_somebody_else(postgres: Postgres, azurite: Azurite, folder: Path) -> None:
-    from psycopg2 import sql
+    from psycopg import sql
 
     parts = Parts.new(postgres, azurite)
     owner = sql.SQL("ALTER DATABASE {} OWNER TO postgres").format(sql.Identifier(parts.database))
@@ -250,7 +249,7 @@ def test_older_tables_wait_for_the_word_and_newer_ones_are_refused(parts: Parts,
     with tracking_server(parts, folder, {"MLFLOW_WORKERS": "1"}) as tracking:
         assert requests.get(f"{tracking.uri}/health", timeout=30).text == "OK"
 
-    from psycopg2 import sql
+    from psycopg import sql
 
     parts.postgres.execute(parts.database, sql.SQL("UPDATE alembic_version SET version_num = 'ffffffffffff'"))
     assert "are of a newer MLflow than this one" in told(start(environment), secrets_of(environment, parts))
@@ -265,7 +264,9 @@ def _make_older_tables(parts: Parts) -> str:
     from mlflow.store.tracking.dbmodels.initial_models import Base
 
     postgres = parts.postgres
-    url = sqlalchemy.URL.create("postgresql", "mlflow", postgres.password, "127.0.0.1", postgres.port, parts.database)
+    url = sqlalchemy.URL.create(
+        "postgresql+psycopg", "mlflow", postgres.password, "127.0.0.1", postgres.port, parts.database
+    )
     engine = sqlalchemy.create_engine(url)
     config = _get_alembic_config("postgresql://")
     script = ScriptDirectory.from_config(config)

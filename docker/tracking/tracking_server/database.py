@@ -19,12 +19,12 @@ def connect(settings: Settings, until: float) -> Any:
     Raises:
         StartError: it refuses, or does not answer in time.
     """
-    import psycopg2
+    import psycopg
 
     while True:
         try:
-            connection = psycopg2.connect(settings.database, connect_timeout=5, application_name="tracking start")
-        except psycopg2.Error as problem:
+            connection = psycopg.connect(settings.database, autocommit=True, connect_timeout=5)
+        except psycopg.Error as problem:
             why = first_line(problem)
             if _is_refusal(why):
                 raise StartError(
@@ -37,7 +37,6 @@ def connect(settings: Settings, until: float) -> Any:
                     "it, or correct MLFLOW_BACKEND_STORE_URI."
                 ) from None
         else:
-            connection.autocommit = True
             return connection
         time.sleep(0.5)
 
@@ -50,13 +49,13 @@ def _is_refusal(why: str) -> bool:
 @contextmanager
 def prepared_alone(connection: Any, settings: Settings) -> Iterator[None]:
     """Run the block while no other start does, on whatever machine it is; a start that dies lets go."""
-    import psycopg2
+    import psycopg
 
     with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = %s", (int(settings.wait_s * 1000),))
+        cursor.execute("SELECT set_config('statement_timeout', %s, false)", (str(int(settings.wait_s * 1000)),))
         try:
             cursor.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
-        except psycopg2.errors.QueryCanceled:
+        except psycopg.errors.QueryCanceled:
             raise StartError(
                 f"another start has been preparing {settings.database} for {settings.wait_s:.0f} s: wait for it, or "
                 "set TRACKING_WAIT_SECONDS to more."
@@ -76,7 +75,7 @@ def prepare_tables(connection: Any, settings: Settings, upgrade: bool) -> None:
     Raises:
         StartError: the tables are of another version, or this user may not make any.
     """
-    import psycopg2
+    import psycopg
     import sqlalchemy
     from mlflow.exceptions import MlflowException
 
@@ -90,16 +89,16 @@ def prepare_tables(connection: Any, settings: Settings, upgrade: bool) -> None:
                 _refuse_other_versions(connection, settings)
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-            SqlAlchemyStore(settings.database, "mlflow-artifacts:/")
+            SqlAlchemyStore(settings.store, "mlflow-artifacts:/")
             from mlflow.server.auth import bootstrap_admin_user
 
             bootstrap_admin_user()
-    except (psycopg2.errors.InsufficientPrivilege, sqlalchemy.exc.ProgrammingError) as problem:
+    except (psycopg.errors.InsufficientPrivilege, sqlalchemy.exc.ProgrammingError) as problem:
         raise StartError(
             f"this user may not make tables in {settings.database}: {first_line(problem)}. Make it the owner: "
             "ALTER DATABASE mlflow OWNER TO mlflow."
         ) from None
-    except (psycopg2.Error, sqlalchemy.exc.SQLAlchemyError, MlflowException) as problem:
+    except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError, MlflowException) as problem:
         raise StartError(f"{settings.database} cannot be prepared: {first_line(problem)}.") from None
 
 
@@ -132,7 +131,7 @@ def _revisions(settings: Settings) -> list[tuple[str, Any]]:
     from mlflow.store.db.utils import _get_alembic_config as tracking_config
 
     return [
-        ("public.alembic_version", ScriptDirectory.from_config(tracking_config(settings.database))),
+        ("public.alembic_version", ScriptDirectory.from_config(tracking_config(settings.store))),
         (f"{AUTH_SCHEMA}.alembic_version_auth", ScriptDirectory.from_config(auth_config(settings.auth_database))),
     ]
 
@@ -141,6 +140,6 @@ def _upgrade(settings: Settings) -> None:
     """What ``mlflow db upgrade`` does; those of users and permissions follow when their store is opened."""
     from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine_with_retry
 
-    engine = create_sqlalchemy_engine_with_retry(settings.database)
+    engine = create_sqlalchemy_engine_with_retry(settings.store)
     _upgrade_db(engine)
     engine.dispose()

@@ -41,7 +41,7 @@ def arguments(settings: Settings) -> list[str]:
         "--host": settings.host,
         "--port": str(settings.port),
         "--workers": str(settings.workers),
-        "--backend-store-uri": settings.database,
+        "--backend-store-uri": settings.store,
         "--artifacts-destination": settings.destination,
     }
     return ["server", "--serve-artifacts", *(part for option in options.items() for part in option)]

@@ -57,9 +57,14 @@ class Settings:
     wait_s: float
 
     @property
+    def store(self) -> str:
+        """The database as SQLAlchemy takes it: with the driver, which its versions have different defaults for."""
+        return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @property
     def auth_database(self) -> str:
         """The same database, with the schema of users and permissions in front."""
-        parts = urlsplit(self.database)
+        parts = urlsplit(self.store)
         query = [*parse_qsl(parts.query), ("options", f"-csearch_path={AUTH_SCHEMA}")]
         return urlunsplit(parts._replace(query=urlencode(query, quote_via=quote)))
 
@@ -95,7 +100,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def _without_password(uri: str) -> str:
-    uri = uri.replace("postgresql+psycopg2://", "postgresql://", 1)
+    uri = re.sub(r"^postgresql\+psycopg2?://", "postgresql://", uri)
     try:
         parts = urlsplit(uri)
         name, password = parts.path.strip("/"), parts.password

@@ -9,15 +9,18 @@ import shutil
 import signal
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import psycopg2
-from psycopg2 import sql
-from psycopg2.extensions import connection as Connection
+import psycopg
+from psycopg import sql
 
 from tests.targets.machines.process import MachineError, Server, check, free_port
+
+if TYPE_CHECKING:
+    from typing_extensions import LiteralString
 
 INSTALL = Path(__file__).with_name("install.sh")
 USER = "mlflow"
@@ -51,22 +54,17 @@ class Postgres:
         self.execute("postgres", sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), _role()))
         return name
 
-    def connect(self, database: str) -> Connection:
+    def connect(self, database: str) -> psycopg.Connection:
         """A connection of the superuser's."""
-        return psycopg2.connect(
-            host="127.0.0.1", port=self.port, user="postgres", password=self.owner_password, dbname=database
-        )
+        return _connect(self.port, self.owner_password, database)
 
-    def execute(self, database: str, command: sql.Composable) -> None:
-        with closing(self.connect(database)) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(command)
+    def execute(self, database: str, command: sql.SQL | sql.Composed) -> None:
+        with self.connect(database) as connection:
+            connection.execute(command)
 
-    def rows(self, database: str, query: str) -> list[tuple[object, ...]]:
-        with closing(self.connect(database)) as connection, connection.cursor() as cursor:
-            cursor.execute(query)
-            return list(cursor.fetchall())
+    def rows(self, database: str, query: LiteralString) -> list[tuple[Any, ...]]:
+        with self.connect(database) as connection:
+            return connection.execute(query).fetchall()
 
 
 def _role() -> sql.Identifier:
@@ -139,11 +137,21 @@ def _as(user: str | None) -> list[str]:
     return ["setpriv", "--reuid", user, "--regid", user, "--init-groups"] if user else []
 
 
+def _connect(port: int, password: str, database: str) -> psycopg.Connection:
+    return psycopg.connect(
+        host="127.0.0.1",
+        port=port,
+        user="postgres",
+        password=password,
+        dbname=database,
+        connect_timeout=5,
+        autocommit=True,
+    )
+
+
 def _answers(port: int, password: str) -> bool:
     try:
-        psycopg2.connect(
-            host="127.0.0.1", port=port, user="postgres", password=password, dbname="postgres", connect_timeout=2
-        ).close()
-    except psycopg2.OperationalError:
+        _connect(port, password, "postgres").close()
+    except psycopg.OperationalError:
         return False
     return True
