@@ -83,15 +83,21 @@ ui: setup ## Open MLflow's UI on this machine's runs (PORT=5000)
 
 .PHONY: test
 test: setup-dev ## Run the tests (PYTEST_OPTIONS='-k etl')
-	@$(ACTIVATED) python -m pytest -m "not e2e and not targets" $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest -m "not e2e and not stack and not targets" $(PYTEST_OPTIONS)
 
 .PHONY: test-e2e
 test-e2e: setup-dev ## Run the project through `mlflow run`, README's commands among them (minutes)
 	@$(ACTIVATED) python -m pytest -m e2e $(PYTEST_OPTIONS)
 
+.PHONY: test-stack
+test-stack: setup-dev ## Run the main job on the tracking stack, which the suite starts (minutes; Debian)
+	@bash tests/stack/machines/install.sh
+	@$(ACTIVATED) python -m pytest -m stack $(PYTEST_OPTIONS)
+
 .PHONY: test-targets
 test-targets: setup-dev ## Run jobs on Docker, over SSH and on a Spark cluster, which the suite starts (Debian, as root)
 	@bash tests/targets/machines/install.sh
+	@bash tests/stack/machines/install.sh database
 	@$(ACTIVATED) python -m pytest -m targets $(PYTEST_OPTIONS)
 
 .PHONY: check
@@ -116,18 +122,20 @@ $(VENV35)/.installed: requirements-spark35.txt pyproject.toml | $(VENV35)/bin/py
 .PHONY: test-spark35
 test-spark35: VENV := $(VENV35)
 test-spark35: $(VENV35)/.installed ## Run the tests that use Spark, but for the end-to-end ones, on Spark 3.5
-	@$(ACTIVATED) python -m pytest -m "spark and not e2e and not targets" $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest -m "spark and not e2e and not stack and not targets" $(PYTEST_OPTIONS)
 
 # Each lock holds for Python 3.10 and newer on every platform; no address of any index gets into it.
-COMPILE = $(ACTIVATED) uv pip compile pyproject.toml --no-config --universal --python-version 3.10 --generate-hashes \
+COMPILE_ALONE = $(ACTIVATED) uv pip compile --no-config --universal --python-version 3.10 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet $(LOCK_OPTIONS)
+COMPILE = $(COMPILE_ALONE) pyproject.toml
 
 .PHONY: lock
 lock: setup-dev ## Renew the locks from pyproject.toml (LOCK_OPTIONS=--upgrade for newer versions)
 	@$(COMPILE) --extra build -P pyspark==4.2.0 -o requirements.txt
-	@$(COMPILE) --extra build --extra dev -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) --extra build --extra dev --extra server -c requirements.txt -o requirements-dev.txt
 	@cp requirements-dev.txt requirements-spark35.txt  # uv keeps the versions that it finds in the output file
-	@$(COMPILE) --extra build --extra dev requirements-spark35.in -o requirements-spark35.txt
+	@$(COMPILE) --extra build --extra dev --extra server requirements-spark35.in -o requirements-spark35.txt
+	@$(COMPILE_ALONE) docker/tracking/requirements.in -c requirements-dev.txt -o docker/tracking/requirements.txt
 	@digest=$$(python3 -c 'import hashlib; print(hashlib.sha256(open("requirements.txt", "rb").read()).hexdigest())') \
 	  && sed -i.old "s/^# requirements.txt sha256 .*/# requirements.txt sha256 $$digest/" conda.yaml && rm conda.yaml.old
 

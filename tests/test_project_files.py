@@ -28,6 +28,7 @@ else:
 
 ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-spark35.txt")
+SERVER = "docker/tracking/requirements.txt"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MLPROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 MARKERS = [
@@ -53,7 +54,7 @@ def required(*extras: str) -> list[Requirement]:
     return [Requirement(text) for group in groups for text in group]
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, SERVER])
 def test_every_line_of_a_lock_is_pinned_and_hashed_and_names_no_host(lock: str) -> None:
     text = (ROOT / lock).read_text()
 
@@ -64,7 +65,12 @@ def test_every_line_of_a_lock_is_pinned_and_hashed_and_names_no_host(lock: str) 
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [(LOCKS[0], ["build"]), (LOCKS[1], ["build", "dev"]), (LOCKS[2], ["build", "dev"])]
+    ("lock", "extras"),
+    [
+        (LOCKS[0], ["build"]),
+        (LOCKS[1], ["build", "dev", "server"]),
+        (LOCKS[2], ["build", "dev", "server"]),
+    ],
 )
 @pytest.mark.parametrize(
     "machine", MARKERS, ids=lambda m: f"{m['sys_platform']}-{m['platform_machine']}-{m['python_version']}"
@@ -85,11 +91,30 @@ def test_a_lock_satisfies_every_bound_on_every_machine(lock: str, extras: list[s
 def test_the_locks_differ_only_where_they_should() -> None:
     runtime, dev, spark35 = (pins(lock) for lock in LOCKS)
 
-    assert {name: dev[name] for name in runtime} == runtime
+    # versions, not markers: a tool may need on every machine what runs need on some
+    assert {name: versions(dev[name]) for name in runtime} == {name: versions(runtime[name]) for name in runtime}
     assert {name for name in dev if spark35.get(name) != dev[name]} == {"pyspark"}
     assert set(spark35) - set(dev) <= {"setuptools"}
     assert str(dev["pyspark"][0]) == "pyspark==4.2.0"
     assert str(spark35["pyspark"][0]).startswith("pyspark==3.5.")
+
+
+def versions(requirements: list[Requirement]) -> set[str]:
+    return {str(requirement.specifier) for requirement in requirements}
+
+
+def test_the_server_has_the_versions_that_the_tests_run_it_with() -> None:
+    dev, server = pins(LOCKS[1]), pins(SERVER)
+
+    asked = (ROOT / SERVER).with_suffix(".in").read_text()
+    names = {canonicalize_name(Requirement(line.split("#")[0]).name) for line in asked.splitlines() if line[0] != "#"}
+    extra = {canonicalize_name(requirement.name) for requirement in required("server")} - {
+        canonicalize_name(requirement.name) for requirement in required()
+    }
+    assert names == extra | {"mlflow", "azure-storage-blob", "azure-identity"}
+    assert names <= set(server)
+    assert {name: versions(dev[name]) for name in server} == {name: versions(server[name]) for name in server}
+    assert "pyspark" not in server
 
 
 def third_party_imports() -> Iterator[tuple[str, str]]:
@@ -230,7 +255,13 @@ def test_continuous_integration_runs_every_check() -> None:
     assert "export CI=true" in script
     assert re.findall(r"^make (\S+)$", script, re.MULTILINE) == ["setup-dev", "check"]
     lanes = [line.split() for line in re.findall(r"^lane \S+ (.+)$", script, re.MULTILINE)]
-    assert sorted(target for lane in lanes for target in lane) == ["test", "test-e2e", "test-spark35", "test-targets"]
+    assert sorted(target for lane in lanes for target in lane) == [
+        "test",
+        "test-e2e",
+        "test-spark35",
+        "test-stack",
+        "test-targets",
+    ]
     assert "\nwait_for_lanes\n" in script
 
 

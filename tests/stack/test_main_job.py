@@ -17,45 +17,13 @@ from tests.stack.machines.tracking import PREFIX, Tracking
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 
-#: What somebody else does with the job's result: a process that knows an address and a login, and no storage account.
-READER = """
-import json, os, sys
-import mlflow
-
-client = mlflow.MlflowClient()
-runs = mlflow.search_runs(experiment_names=[sys.argv[1]], output_format="list", order_by=["start_time ASC"])
-steps = {run.data.tags["workload_forecast.step"]: run for run in runs if "workload_forecast.step" in run.data.tags}
-
-def files(run, path=None):
-    for entry in client.list_artifacts(run.info.run_id, path):
-        if entry.is_dir:
-            yield from files(run, entry.path)
-        else:
-            yield entry.path, entry.file_size
-
-version = client.get_model_version(sys.argv[1], "1")
-model = mlflow.pyfunc.load_model(f"models:/{sys.argv[1]}/1")
-print("ANSWER " + json.dumps({
-    "states": sorted(run.info.status for run in runs),
-    "steps": sorted(steps),
-    "users": sorted({run.info.user_id for run in runs}),
-    "metrics": steps["train"].data.metrics,
-    "rows_read": steps["etl"].data.metrics["rows_read"],
-    "artifacts": {run.info.artifact_uri: dict(files(run)) for run in runs},
-    "said": [{**run.data.params, **run.data.tags} for run in runs],
-    "version": {"run": version.run_id, "tags": version.tags, "source": version.source},
-    "train": steps["train"].info.run_id,
-    "predicted": list(model.predict(model.input_example)),
-    "azure": [name for name in os.environ if name.startswith("AZURE_")],
-}))
-"""
+READER = Path(__file__).with_name("reader.py")
 
 
 def read_back(user: User, folder: Path) -> dict[str, Any]:
     """What the reader sees."""
-    folder.mkdir(exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-c", READER, EXPERIMENT],
+        [sys.executable, str(READER), EXPERIMENT, "answer.json"],
         cwd=folder,
         env=user.environment,
         capture_output=True,
@@ -63,9 +31,8 @@ def read_back(user: User, folder: Path) -> dict[str, Any]:
         check=False,
         timeout=300,
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
-    assert lines, done.stdout[-2000:] + done.stderr[-4000:]
-    answer: dict[str, Any] = json.loads(lines[0].removeprefix("ANSWER "))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    answer: dict[str, Any] = json.loads((folder / "answer.json").read_text())
     return answer
 
 

@@ -24,6 +24,7 @@ def auth_settings(settings: Settings) -> Iterator[None]:
     parser["mlflow"] = {
         "default_permission": settings.permission,
         "database_uri": settings.auth_database.replace("%", "%%"),
+        "auth_cache_ttl_seconds": str(settings.login_cache_s),
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
     }
     with tempfile.TemporaryDirectory(prefix="tracking-") as folder:

@@ -42,6 +42,8 @@ class Settings:
         host: the address to listen at.
         port: the port to listen at.
         workers: processes that answer requests.
+        login_cache_s: how long a login that was found right is not checked again, in seconds; a check is meant to be
+            slow, and a job makes hundreds of requests.
         wait_s: how long database and storage may take to come up, in seconds.
     """
 
@@ -54,6 +56,7 @@ class Settings:
     host: str
     port: int
     workers: int
+    login_cache_s: int
     wait_s: float
 
     @property
@@ -95,6 +98,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         host=environment.get("MLFLOW_HOST") or "127.0.0.1",
         port=_number(environment, "MLFLOW_PORT", 5000, 1, 65535),
         workers=_number(environment, "MLFLOW_WORKERS", 2, 1, 64),
+        login_cache_s=_number(environment, "TRACKING_LOGIN_CACHE_SECONDS", 30, 0, 3600),
         wait_s=_number(environment, "TRACKING_WAIT_SECONDS", 60, 1, 3600),
     )
 

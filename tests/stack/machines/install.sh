@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the stack tests are made of, on Debian and as root: PostgreSQL, a browser, and Node.js for the blob
 # server. Run it as often as you like; a machine that has everything is left alone, without a look at the package index.
+# With the argument `database`, everything but the browser.
 set -euo pipefail
 
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
-command -v chromium >/dev/null || missing+=(chromium)
+[[ ${1:-} == database ]] || command -v chromium >/dev/null || missing+=(chromium)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 command -v setpriv >/dev/null || missing+=(util-linux)
@@ -27,5 +28,5 @@ if [[ ! -e $policy ]]; then
   chmod 755 "$policy"
 fi
 echo "stack tests: installing ${missing[*]}"
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+apt-get -o DPkg::Lock::Timeout=600 update -qq
+DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "${missing[@]}"
