@@ -22,7 +22,8 @@ account=wftracking
 key=$(random 64 base64)
 # made whole: a half-written file would be left as it is the next time
 cat >.env.new <<END
-# Passwords of the tracking stack; nobody else may read this file, and no repository may have it.
+# The tracking stack: passwords that nobody else may read and no repository may have, and what it is made of.
+COMPOSE_PROJECT_NAME=workload-forecast-tracking
 TRACKING_DATABASE_PASSWORD=$(random 24 hex)
 TRACKING_ADMIN_USERNAME=admin
 TRACKING_ADMIN_PASSWORD=$(random 16 hex)

@@ -22,6 +22,7 @@ READER = Path(__file__).with_name("reader.py")
 
 def read_back(user: User, folder: Path) -> dict[str, Any]:
     """What the reader sees."""
+    folder.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, str(READER), EXPERIMENT, "answer.json"],
         cwd=folder,
