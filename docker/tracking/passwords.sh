@@ -34,7 +34,7 @@ TRACKING_SECRET_KEY=$(random 32 hex)
 # and TRACKING_STORAGE_CONNECTION_STRING, TRACKING_STORAGE_ACCESS_KEY or an identity (TRACKING_AZURE_TENANT_ID, ...).
 COMPOSE_PROFILES=azurite
 TRACKING_AZURITE_ACCOUNTS=$account:$key
-TRACKING_STORAGE_CONNECTION_STRING=DefaultEndpointsProtocol=http;AccountName=$account;AccountKey=$key;BlobEndpoint=http://blobs:10000/$account
+TRACKING_STORAGE_CONNECTION_STRING='DefaultEndpointsProtocol=http;AccountName=$account;AccountKey=$key;BlobEndpoint=http://blobs:10000/$account'
 TRACKING_ARTIFACTS=wasbs://mlflow@$account.blob.core.windows.net/mlflow
 END
 mv .env.new .env

@@ -87,6 +87,12 @@ def test_users_read_what_others_own_and_write_what_is_theirs(
         with pytest.raises((MlflowException, requests.HTTPError), match=r"Permission denied"):
             forbidden()
 
+    grant = {"username": other.name, "resource_type": "experiment", "resource_id": experiment, "permission": "EDIT"}
+    login = (analyst.name, analyst.password)
+    ask(tracking, "/api/3.0/mlflow/users/permissions/grant", login, "POST", json=grant).raise_for_status()
+    reader.log_metric(run.info.run_id, "m", 2.0)
+    assert reader.get_run(run.info.run_id).data.metrics == {"m": 2.0}
+
     chief = client_of(User(tracking, ADMIN, tracking.password), monkeypatch)
     chief.delete_experiment(experiment)
     chief.restore_experiment(experiment)

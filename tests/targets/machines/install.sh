@@ -8,6 +8,7 @@ set -euo pipefail
 declare -A brings=(
   [dockerd]=docker.io
   [docker]=docker.io
+  [docker-compose]=docker-compose # reads the compose file
   [sshd]=openssh-server
   [ssh]=openssh-client
   [rsync]=rsync
@@ -50,5 +51,5 @@ if [[ ! -e $policy ]]; then
   chmod 755 "$policy"
 fi
 echo "target tests: installing ${missing[*]}"
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+apt-get -o DPkg::Lock::Timeout=600 update -qq
+DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "${missing[@]}"
