@@ -121,8 +121,9 @@ def test_a_blob_without_a_checksum_is_compared_by_its_bytes(blob_bench: Bench, t
 def test_a_name_that_no_folder_can_have_is_an_error(blob_bench: Bench, tmp_path: Path) -> None:
     blob_bench.write("a", b"x")
     blob_bench.raw("b//c").upload_blob(b"x")
+    target = Bench.in_folder(tmp_path / "x")
     with pytest.raises(DataError, match="empty or dotted segment"):
-        copy_files(blob_bench.root, Bench.in_folder(tmp_path / "x").root, open_place=opener(blob_bench))
+        copy_files(blob_bench.root, target.root, open_place=opener(blob_bench, target))
     assert not (tmp_path / "x").exists()
 
 
