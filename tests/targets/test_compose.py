@@ -57,10 +57,11 @@ def config(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def secrets(folder: Path) -> dict[str, str]:
-    lines = [
-        line.split("=", 1) for line in (folder / ".env").read_text().splitlines() if "=" in line and line[0] != "#"
-    ]
-    return dict(lines)
+    """The file as a shell reads it, which a backup does; compose has rules of its own."""
+    shown = "set -a; . ./.env; env -0"
+    done = subprocess.run(["env", "-i", "bash", "-c", shown], cwd=folder, capture_output=True, text=True, check=True)
+    found = dict(line.split("=", 1) for line in done.stdout.split("\0") if "=" in line)
+    return {name: value for name, value in found.items() if name.startswith(("TRACKING_", "COMPOSE_"))}
 
 
 def test_passwords_are_made_once_and_differ(folder: Path, tmp_path: Path) -> None:
