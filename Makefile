@@ -121,8 +121,8 @@ $(VENV35)/.installed: requirements-spark35.txt pyproject.toml | $(VENV35)/bin/py
 
 .PHONY: test-spark35
 test-spark35: VENV := $(VENV35)
-test-spark35: $(VENV35)/.installed ## Run the tests that use Spark, but for the end-to-end ones, on Spark 3.5
-	@$(ACTIVATED) python -m pytest -m "spark and not e2e and not stack and not targets" $(PYTEST_OPTIONS)
+test-spark35: $(VENV35)/.installed ## Run the tests of what depends on Spark's version on Spark 3.5
+	@$(ACTIVATED) python -m pytest -m "spark and not azurite and not e2e and not stack and not targets" $(PYTEST_OPTIONS)
 
 # Each lock holds for Python 3.10 and newer on every platform; no address of any index gets into it.
 COMPILE_ALONE = $(ACTIVATED) uv pip compile --no-config --universal --python-version 3.10 --generate-hashes \
