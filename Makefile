@@ -87,18 +87,18 @@ test: setup-dev ## Run the tests (PYTEST_OPTIONS='-k etl')
 
 .PHONY: test-e2e
 test-e2e: setup-dev ## Run the project through `mlflow run`, README's commands among them (minutes)
-	@$(ACTIVATED) python -m pytest -m e2e $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest tests/e2e -m e2e $(PYTEST_OPTIONS)
 
 .PHONY: test-stack
 test-stack: setup-dev ## Run the main job on the tracking stack, which the suite starts (minutes; Debian)
 	@bash tests/stack/machines/install.sh
-	@$(ACTIVATED) python -m pytest -m stack $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest tests/stack -m stack $(PYTEST_OPTIONS)
 
 .PHONY: test-targets
 test-targets: setup-dev ## Run jobs on Docker, over SSH and on a Spark cluster, which the suite starts (Debian, as root)
 	@bash tests/targets/machines/install.sh
 	@bash tests/stack/machines/install.sh database
-	@$(ACTIVATED) python -m pytest -m targets $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest tests/targets -m targets $(PYTEST_OPTIONS)
 
 .PHONY: check
 check: setup-dev ## Check format, lint, types and layers
