@@ -21,7 +21,7 @@ def run_download(settings: Settings, result: str, output: Path | None, *, debug:
 
     Raises:
         SettingsError: the settings name no container, or the folder is in use.
-        DataError: nothing is published there.
+        DataError: nothing is published there, or it was replaced meanwhile.
     """
     step, part = RESULTS[result]
     place = place_of(settings, step, debug=debug)
@@ -37,5 +37,6 @@ def run_download(settings: Settings, result: str, output: Path | None, *, debug:
     publication = Publication(place, Progress())
     if not publication.key:
         raise DataError(f"nothing is published at {place} yet: run {step} with these settings.")
-    publication.get(publication.key, target, part)
+    if not publication.get(publication.key, target, part):
+        raise DataError(f"{place} was replaced while it was fetched: do it again, to have the new result.")
     return target

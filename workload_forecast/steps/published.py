@@ -12,9 +12,12 @@ from workload_forecast.storage.locations import Location, parse_location
 from workload_forecast.storage.meter import Meter
 from workload_forecast.storage.stores import open_store
 
+#: Folder of the model in the training's result: what MLflow has logged, so that every flavour loads from there.
+MODEL = "model"
+
 #: Where each of :data:`~workload_forecast.config.RESULTS` is: the step that publishes it, and the folder in its result.
 RESULTS = {
-    "model": ("train", "model"),
+    "model": ("train", MODEL),
     "features": ("etl", FEATURES.name),
     "hourly_load": ("etl", HOURLY_LOAD.name),
     "quarantine": ("etl", QUARANTINE.name),
@@ -59,10 +62,10 @@ class Publication:
             self.moved += self._store.put_folder(folder, self.place, info).size
         self.key = key
 
-    def get(self, key: str, target: Path, part: str = "") -> None:
-        """Bring the result with a key, or a part of it, to a local folder, if it is the one that is published."""
+    def get(self, key: str, target: Path, part: str = "") -> bool:
+        """Bring the result with a key, or a part of it, to a local folder; return whether it was the published one."""
         if self.key != key:
-            return
+            return False
         meter = Meter(self._size)
         with self._progress.stage(f"{self.place.name}: fetch result", meter.percent) as stage:
             stage.detail = meter
@@ -70,3 +73,5 @@ class Publication:
         self.moved += meter.done
         if manifest.info.get("key") != key:  # replaced by another one in this moment
             shutil.rmtree(target)
+            return False
+        return True

@@ -18,11 +18,8 @@ from workload_forecast.schemas import FEATURES
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_table
-from workload_forecast.steps.published import place_of
+from workload_forecast.steps.published import MODEL, place_of
 from workload_forecast.steps.runs import Result, Runs, Step, open_runs
-
-#: Folder of the model in the step's result: what MLflow has logged, so that every flavour loads from there.
-MODEL = "model"
 
 
 def run_train(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool) -> Result:
