@@ -1,0 +1,172 @@
+"""The answer for every server and hour that was asked for: class, probabilities, confidence, and whose answer it is.
+
+============  ==========================================================================================
+source        when, and what
+============  ==========================================================================================
+``model``     a load of the week that ends 48 hours before the hour is known: the model's answer
+``baseline``  none is, but a load at the same time of the day is (of the last 30 days, before the start): its
+              class, with the shares that this naive forecast had on the model's test rows
+``none``      neither: the server is unseen, or too new for this hour. Class, probabilities and confidence are null
+============  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from workload_forecast.errors import SettingsError
+from workload_forecast.schemas import (
+    CALENDAR_FEATURES,
+    FEATURE_NAMES,
+    HORIZON_HOURS,
+    LAG_HOURS,
+    TRAILING_HOURS,
+)
+from workload_forecast.serving.history import HOUR, Prepared, check_start, prepare
+from workload_forecast.serving.saved_trees import Doubles
+from workload_forecast.serving.scorer import Scorer, check_features
+
+MODEL, BASELINE, NONE = "model", "baseline", "none"
+SOURCES = (MODEL, BASELINE, NONE)
+
+#: Features that are known if any load of the week before the horizon is.
+RECENT_FEATURES = tuple(
+    name
+    for name in FEATURE_NAMES
+    if name not in {*CALENDAR_FEATURES, "observed_hours_7d"}
+    and name not in {f"total_load_lag_{k}h" for k in LAG_HOURS if k >= HORIZON_HOURS + TRAILING_HOURS["7d"]}
+)
+_RECENT = [FEATURE_NAMES.index(name) for name in RECENT_FEATURES]
+
+
+class Forecaster:
+    """A scorer, the project's features, and the rule of what to say where the features say nothing."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """Take a model of this version's features.
+
+        Raises:
+            ModelError: it was trained on other features.
+        """
+        check_features(scorer.facts, FEATURE_NAMES)
+        self.scorer = scorer
+        self._shares = np.array(scorer.facts.baseline.probabilities)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Forecaster:
+        """Load the ``compiled`` folder of a logged model.
+
+        Raises:
+            ModelError: see :meth:`Scorer.load`, and other features.
+        """
+        return cls(Scorer.load(folder))
+
+    def prepare(
+        self,
+        history: Any,
+        start: datetime,
+        hours: int = HORIZON_HOURS,
+        *,
+        servers: Iterable[str] | None = None,
+        known_until: datetime | None = None,
+    ) -> Prepared:
+        """Make the feature rows once, for all or some servers; this is the slow part (see :func:`.history.prepare`)."""
+        missing_hours = self.scorer.facts.missing_hours
+        return prepare(history, start, hours, missing_hours=missing_hours, servers=servers, known_until=known_until)
+
+    def forecast(
+        self, history: Any, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS
+    ) -> pa.Table:
+        """Forecast from a history in one go; see :meth:`prepare` and :meth:`answer` for arguments, result and errors."""
+        asked = list(dict.fromkeys(servers))
+        return self.answer(self.prepare(history, start, _checked(hours), servers=asked), asked, start, hours)
+
+    def answer(
+        self, prepared: Prepared, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS
+    ) -> pa.Table:
+        """Answer from prepared rows.
+
+        Args:
+            prepared: by :meth:`prepare`; it may hold more servers, and more hours at both ends.
+            servers: as they are to be answered; one that stands there twice is answered once.
+            start: first hour, UTC without a zone.
+            hours: 1 to 48.
+
+        Returns:
+            One row for each server and hour, in that order: ``server``, ``hour``, ``prediction`` (the class's name),
+            ``probability_<class>`` for each class, ``confidence`` (probability of ``prediction``), ``source``.
+
+        Raises:
+            SettingsError: ``hours`` is not 1 to 48, or the prepared rows do not hold these hours.
+        """
+        check_start(start)
+        first = (start - prepared.start) // HOUR
+        if first < 0 or first + _checked(hours) > prepared.hours:
+            last = prepared.start + (prepared.hours - 1) * HOUR
+            raise SettingsError(
+                f"{hours} hours from {start} were asked for, but {prepared.start} to {last} were prepared."
+            )
+        asked = list(dict.fromkeys(servers))
+        at = [(row, prepared.servers[name]) for row, name in enumerate(asked) if name in prepared.servers]
+        rows, positions = np.array(at, dtype=np.int64).reshape(-1, 2).T
+        features = np.full((len(asked), hours, len(FEATURE_NAMES)), np.nan)
+        same_hour = np.full((len(asked), hours), np.nan)
+        features[rows] = prepared.features[positions, first : first + hours]
+        same_hour[rows] = prepared.same_hour[positions, first : first + hours]
+        columns = self.answer_rows(features.reshape(-1, len(FEATURE_NAMES)), same_hour.reshape(-1))
+        times = np.datetime64(start, "us") + np.arange(hours) * np.timedelta64(1, "h")
+        keys = {
+            "server": pa.array([name for name in asked for _ in range(hours)], pa.string()),
+            "hour": pa.array(np.tile(times, len(asked)), pa.timestamp("us")),
+        }
+        return pa.table(keys | columns)
+
+    def answer_rows(self, features: Doubles, same_hour: Doubles | None = None) -> dict[str, pa.Array]:
+        """Return the columns ``prediction`` to ``source`` of :meth:`answer` for rows of features.
+
+        Args:
+            features: rows × :data:`~workload_forecast.schemas.FEATURE_NAMES`, unknown ones as NaN.
+            same_hour: for each row, the load that the baseline goes by, or NaN; without it there is no baseline.
+
+        Raises:
+            DataError: a row that the model is asked about lacks a feature of the calendar.
+        """
+        classes, size = self.scorer.classes, len(features)
+        labels = np.zeros(size, dtype=np.int64)
+        probabilities = np.full((size, len(classes)), np.nan)
+        by_model = ~np.isnan(features[:, _RECENT]).all(axis=1)
+        scores = self.scorer.score_matrix(features[by_model])
+        labels[by_model], probabilities[by_model] = scores.labels, scores.probabilities
+        by_baseline = np.zeros(size, dtype=np.bool_)
+        if same_hour is not None:
+            by_baseline = ~by_model & ~np.isnan(same_hour)
+            facts, loads = self.scorer.facts, same_hour[by_baseline]
+            labels[by_baseline] = (loads > facts.low).astype(np.int64) + (loads > facts.high)
+            probabilities[by_baseline] = self._shares[labels[by_baseline]]
+        silent = ~(by_model | by_baseline)
+        confidence = np.take_along_axis(probabilities, labels[:, np.newaxis], axis=1)[:, 0]
+        source = np.select([by_model, by_baseline], [0, 1], 2)
+        return {
+            "prediction": _names(labels, classes, silent),
+            **{f"probability_{name}": pa.array(probabilities[:, i], mask=silent) for i, name in enumerate(classes)},
+            "confidence": pa.array(confidence, mask=silent),
+            "source": _names(source, SOURCES, np.zeros(size, dtype=np.bool_)),
+        }
+
+
+def _names(positions: npt.NDArray[np.int64], names: tuple[str, ...], null: npt.NDArray[np.bool_]) -> pa.Array:
+    indices = pa.array(positions.astype(np.int8), mask=null)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string())).cast(pa.string())
+
+
+def _checked(hours: int) -> int:
+    if not 1 <= hours <= HORIZON_HOURS:
+        raise SettingsError(f"hours must be 1 to {HORIZON_HOURS}, not {hours}: nothing is known that far ahead.")
+    return hours
