@@ -103,10 +103,14 @@ def read_compiled(folder: Path) -> tuple[treelite.Model, Facts]:
             raise ModelError(f"{folder / name} is not the file that {SUMS} names: it was changed or is cut. {_FETCH}")
     try:
         facts = read_facts(contents[FACTS].decode())
+    except (UnicodeDecodeError, ModelError) as problem:
+        raise ModelError(f"{folder}: {problem}") from None
+    try:
         trees = treelite.Model.deserialize_bytes(contents[TREES])
-    except (treelite.TreeliteError, UnicodeDecodeError, ModelError) as problem:
+    except treelite.TreeliteError as problem:
         text = str(problem).strip().splitlines()[-1]
-        raise ModelError(f"{folder}: {text}") from None
+        ours = f"treelite {treelite.__version__} cannot read {folder / TREES}, written by {facts.treelite_version}"
+        raise ModelError(f"{ours}: {text}. {_FETCH}") from None
     if trees.num_feature != len(facts.features):
         raise ModelError(f"{folder}: the trees take {trees.num_feature} features, the facts {len(facts.features)}.")
     return trees, facts

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workload_forecast.errors import SettingsError
+from workload_forecast.errors import ModelError, SettingsError
 from workload_forecast.schemas import (
     CALENDAR_FEATURES,
     FEATURE_NAMES,
@@ -29,9 +29,10 @@ from workload_forecast.schemas import (
     LAG_HOURS,
     TRAILING_HOURS,
 )
+from workload_forecast.serving.facts import Facts
 from workload_forecast.serving.history import HOUR, Prepared, check_start, prepare
 from workload_forecast.serving.saved_trees import Doubles
-from workload_forecast.serving.scorer import Scorer, check_features
+from workload_forecast.serving.scorer import Scorer
 
 MODEL, BASELINE, NONE = "model", "baseline", "none"
 SOURCES = (MODEL, BASELINE, NONE)
@@ -53,9 +54,9 @@ class Forecaster:
         """Take a model of this version's features.
 
         Raises:
-            ModelError: it was trained on other features.
+            ModelError: it was trained on other features, or for another horizon.
         """
-        check_features(scorer.facts, FEATURE_NAMES)
+        _check_features(scorer.facts)
         self.scorer = scorer
         self._shares = np.array(scorer.facts.baseline.probabilities)
 
@@ -159,6 +160,16 @@ class Forecaster:
             "confidence": pa.array(confidence, mask=silent),
             "source": _names(source, SOURCES, np.zeros(size, dtype=np.bool_)),
         }
+
+
+def _check_features(facts: Facts) -> None:
+    found = tuple(feature.name for feature in facts.features)
+    if (found, facts.horizon_hours) != (FEATURE_NAMES, HORIZON_HOURS):
+        differ = ", ".join(sorted(set(found) ^ set(FEATURE_NAMES))) or f"order, or horizon of {facts.horizon_hours} h"
+        raise ModelError(
+            f"the model was trained on other features than this version of the project makes ({differ}): "
+            "use the version that logged the model, or train again."
+        )
 
 
 def _names(positions: npt.NDArray[np.int64], names: tuple[str, ...], null: npt.NDArray[np.bool_]) -> pa.Array:

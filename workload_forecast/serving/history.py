@@ -140,7 +140,7 @@ def _hourly_load(history: Any) -> pl.DataFrame:
     if missing:
         raise SchemaError(f"the history lacks the column(s) {', '.join(missing)}; found: {', '.join(rows.columns)}.")
     if rows.is_empty():  # an empty frame has no types worth checking
-        return rows.clear().with_columns(pl.lit(None).alias(name) for name in UNUSED).cast(_TYPES).select(_TYPES)
+        return pl.DataFrame(schema=_TYPES)
     hour = rows.schema["hour"]
     if not isinstance(hour, pl.Datetime) or hour.time_zone is not None:
         raise SchemaError(f"the history's column 'hour' must hold times in UTC without a zone, not {hour}.")
@@ -149,7 +149,7 @@ def _hourly_load(history: Any) -> pl.DataFrame:
     whole = rows.with_columns(pl.lit(0).alias(name) for name in UNUSED if name not in rows.columns)
     try:
         typed: pl.DataFrame = HOURLY_LOAD.select(nw.from_native(whole.lazy())).collect().to_native()
-    except pl.exceptions.PolarsError as problem:
+    except nw.exceptions.NarwhalsError as problem:
         text = str(problem).splitlines()[0]
         raise SchemaError(f"the history's columns do not have the types of '{HOURLY_LOAD.name}': {text}.") from None
     return typed

@@ -146,12 +146,12 @@ def _first(lists: Any) -> tuple[Integers, Doubles]:
     lengths = _integers(pc.list_value_length(lists))
     first = np.zeros(len(lengths))
     starts = (np.cumsum(lengths) - lengths)[lengths > 0]
-    first[lengths > 0] = lists.combine_chunks().flatten().to_numpy()[starts]
+    first[lengths > 0] = lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)[starts]
     return lengths, first
 
 
 def _matrix(column: Any, width: int) -> Doubles:
-    values = column.combine_chunks().flatten().to_numpy()
+    values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return np.asarray(values, dtype=np.float64).reshape(len(column), width)
 
 

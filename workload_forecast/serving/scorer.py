@@ -12,7 +12,7 @@ import numpy as np
 import treelite
 from treelite import gtil
 
-from workload_forecast.errors import DataError, ModelError, SchemaError
+from workload_forecast.errors import DataError, SchemaError
 from workload_forecast.serving.compiled import read_compiled, shares
 from workload_forecast.serving.facts import Facts
 from workload_forecast.serving.saved_trees import Doubles, Integers
@@ -123,21 +123,6 @@ class Scorer:
         missing = [name for name in self._names if name not in found]
         if missing:
             raise SchemaError(f"the feature rows lack the column(s) {', '.join(missing)}; found: {', '.join(found)}.")
-
-
-def check_features(facts: Facts, names: tuple[str, ...]) -> None:
-    """Check that the model takes exactly the features that this version of the project makes.
-
-    Raises:
-        ModelError: naming what differs.
-    """
-    found = tuple(feature.name for feature in facts.features)
-    if found != names:
-        differ = ", ".join(sorted(set(found) ^ set(names))) or "their order"
-        raise ModelError(
-            f"the model was trained on other features than this version of the project makes ({differ}): "
-            "use the version that logged the model, or train again."
-        )
 
 
 def _doubles(values: Any, names: list[str]) -> Doubles:
