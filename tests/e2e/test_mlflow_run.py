@@ -75,7 +75,7 @@ def test_the_registered_model_scores_what_was_logged(checkout: Checkout, small_s
     low, high = (float(run.data.params[f"threshold_{name}"]) for name in ("low", "high"))
     truth = pd.cut(test["total_load"], [-1, low, high, float("inf")], labels=["low", "medium", "high"]).astype(str)
 
-    predicted = model.predict(test[list(FEATURE_NAMES)])
+    predicted = model.predict(test[list(FEATURE_NAMES)])["prediction"]
 
     assert accuracy_score(truth, predicted) == pytest.approx(run.data.metrics["test_accuracy"], abs=1e-12)
     assert f1_score(truth, predicted, average="macro") == pytest.approx(run.data.metrics["test_macro_f1"], abs=1e-12)

@@ -18,7 +18,8 @@ START = datetime(2016, 7, 3, 18)
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
-    return arrow(HOURLY_LOAD, rows).to_pandas()
+    table: pd.DataFrame = arrow(HOURLY_LOAD, rows).to_pandas()
+    return table
 
 
 def class_of(load: float | None) -> str | None:

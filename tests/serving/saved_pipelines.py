@@ -59,9 +59,7 @@ class Saved:
     def save(self, folder: Path) -> Path:
         kind = "RandomForestClassificationModel" if self.forest else "DecisionTreeClassificationModel"
         classes = [name or f"classification.{kind}" for name in self.kinds]
-        filled = ", ".join(
-            f"coalesce(nanvl(CAST({n} AS DOUBLE), -1.0D), -1.0D) AS known_{n}" for n in self.history
-        )
+        filled = ", ".join(f"coalesce(nanvl(CAST({n} AS DOUBLE), -1.0D), -1.0D) AS known_{n}" for n in self.history)
         parameters: list[dict[str, Any]] = [
             {"statement": self.statement or f"SELECT *, {filled} FROM __THIS__"},
             {
@@ -98,7 +96,9 @@ class Saved:
         for part in reversed(range(self.parts)):
             pq.write_table(table.slice(part * size, size), folder / "data" / f"part-{part:05}.snappy.parquet")
         if self.forest:
-            weights = [{"treeID": n, "metadata": "{}", self.weight_column: self.weights} for n in range(len(self.trees))]
+            weights = [
+                {"treeID": n, "metadata": "{}", self.weight_column: self.weights} for n in range(len(self.trees))
+            ]
             (folder / "treesMetadata").mkdir()
             pq.write_table(pa.Table.from_pylist(weights), folder / "treesMetadata" / "part-00000.parquet")
 

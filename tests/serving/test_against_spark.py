@@ -43,7 +43,12 @@ def hard_rows(pipeline: SavedPipeline) -> pd.DataFrame:
     random = np.random.default_rng(5)
     rows = pd.concat([feature_table(servers=4, days=25, seed=8)] * 2, ignore_index=True)[list(FEATURE_NAMES)]
     matrix = rows.to_numpy(dtype=np.float64)
-    cuts = [(f, t) for tree in pipeline.trees for f, t, left in zip(tree.feature, tree.threshold, tree.left, strict=True) if left >= 0]
+    cuts = [
+        (f, t)
+        for tree in pipeline.trees
+        for f, t, left in zip(tree.feature, tree.threshold, tree.left, strict=True)
+        if left >= 0
+    ]
     half = len(matrix) // 2
     for row in matrix[half:]:
         for feature, cut in random.choice(cuts, 30):
@@ -58,13 +63,14 @@ def test_probabilities_are_the_bits_of_spark_and_classes_are_equal(
     spark: SparkSession, algorithm: str, tmp_path: Path
 ) -> None:
     from pyspark.ml.functions import vector_to_array
+    from pyspark.sql import functions as F
 
     model, pipeline = saved(spark, algorithm, tmp_path)
     rows = hard_rows(pipeline)
     assert len(rows) >= 4000
     rows.assign(row=range(len(rows))).to_parquet(tmp_path / "rows.parquet")  # NaN stays NaN
     scored = model.transform(spark.read.parquet(str(tmp_path / "rows.parquet")))
-    found = scored.orderBy("row").select("prediction", vector_to_array("probability").alias("p")).collect()
+    found = scored.orderBy("row").select("prediction", vector_to_array(F.col("probability")).alias("p")).collect()
 
     scores = Scorer(compile_trees(pipeline), facts_of(pipeline)).score(rows)
 

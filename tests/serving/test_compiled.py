@@ -57,7 +57,7 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda f: (f / TREES).unlink(), "is no compiled model: trees.treelite cannot be read"),
     (lambda f: (f / FACTS).unlink(), "facts.json cannot be read"),
     (lambda f: (f / SUMS).unlink(), "SHA256SUMS cannot be read"),
-    (lambda f: (f / TREES).write_bytes((f / TREES).read_bytes()[:-1]), "trees.treelite is not the file that SHA256SUMS"),
+    (lambda f: (f / TREES).write_bytes((f / TREES).read_bytes()[:-1]), "trees.treelite is not the file that"),
     (lambda f: (f / FACTS).write_text((f / FACTS).read_text().replace("100.0", "900.0")), "facts.json is not the file"),
     (lambda f: (f / SUMS).write_bytes(b"\xff\x00"), "is not the file that SHA256SUMS names"),
     (lambda f: (f / SUMS).write_text(""), "is not the file that SHA256SUMS names"),

@@ -54,7 +54,9 @@ def test_every_server_and_hour_is_answered_once_in_order_and_by_the_rule(
 ) -> None:
     found = forecaster.forecast(frame(rows), asked, start, hours).to_pylist()
     once = list(dict.fromkeys(asked))
-    assert [(row["server"], row["hour"]) for row in found] == [(s, start + k * HOUR) for s in once for k in range(hours)]
+    assert [(row["server"], row["hour"]) for row in found] == [
+        (s, start + k * HOUR) for s in once for k in range(hours)
+    ]
     for row in found:
         assert row["source"] == expected_source(rows, row["server"], start, row["hour"])
         probabilities = [row[f"probability_{name}"] for name in CLASSES]
@@ -166,5 +168,3 @@ def test_a_model_for_another_horizon_is_refused(lag_model: Path, tmp_path: Path)
     set_fact(folder, horizon_hours=24)
     with pytest.raises(ModelError, match="horizon of 24 h"):
         Forecaster.load(folder)
-
-

@@ -44,7 +44,9 @@ def test_feature_rows_of_which_nothing_is_known_are_answered_with_none(model: Co
     json.dumps(found.to_dict(orient="records"), allow_nan=False)
 
 
-@pytest.mark.parametrize("start", ["2016-07-06T12:00:00", "2016-07-06 12:00", "2016-07-06T12:00Z", "2016-07-06T14:00+02:00"])
+@pytest.mark.parametrize(
+    "start", ["2016-07-06T12:00:00", "2016-07-06 12:00", "2016-07-06T12:00Z", "2016-07-06T14:00+02:00"]
+)
 def test_history_and_start_give_the_forecast(model: CompiledModel, lag_model: Path, start: str) -> None:
     history = frame(noisy(300, seed=2) + series(50.0, range(295, 300), "b"))
     found = model.predict(history, {"start": start, "hours": 3, "servers": ["b", "x", "a"]})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,7 @@ CALENDAR, HISTORY = ("hour_of_day",), ("a", "b")
 def trees(classes: int) -> st.SearchStrategy[Node]:
     leaves: st.SearchStrategy[Node] = st.tuples(*[COUNTS] * classes).map(Leaf)
     cuts = st.sampled_from(CUTS) | st.floats(allow_nan=False)
-    return st.recursive(
-        leaves, lambda node: st.builds(Split, st.integers(0, 2), cuts, node, node), max_leaves=8
-    )
+    return st.recursive(leaves, lambda node: st.builds(Split, st.integers(0, 2), cuts, node, node), max_leaves=8)
 
 
 @st.composite
@@ -77,7 +76,9 @@ def test_every_row_gets_the_bits_of_a_walk_through_the_saved_trees(saved: Saved,
 
 
 def test_a_tie_goes_to_the_first_class(tmp_path: Path) -> None:
-    scorer = Scorer.load(compiled(Saved([Leaf((1.0, 4.0, 4.0)), Leaf((0.0, 1.0, 1.0))], True, CALENDAR, HISTORY), tmp_path))
+    scorer = Scorer.load(
+        compiled(Saved([Leaf((1.0, 4.0, 4.0)), Leaf((0.0, 1.0, 1.0))], True, CALENDAR, HISTORY), tmp_path)
+    )
     assert scorer.score({"hour_of_day": [1], "a": [0.0], "b": [0.0]}).labels.tolist() == [1]
 
 
@@ -91,8 +92,8 @@ def scorer(lag_model: Path) -> Scorer:
     return Scorer.load(lag_model)
 
 
-FRAMES = {
-    "arrow": lambda rows: pa.Table.from_pandas(rows),
+FRAMES: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "arrow": pa.Table.from_pandas,
     "polars": lambda rows: pl.from_arrow(pa.Table.from_pandas(rows)),
     "objects": lambda rows: rows.astype(object).where(rows.notna(), None),
     "nullable": lambda rows: rows.convert_dtypes(),
@@ -134,7 +135,9 @@ def test_no_rows_give_no_answers(rows: pd.DataFrame, scorer: Scorer) -> None:
 
 def test_confidence_is_the_probability_of_the_chosen_class(rows: pd.DataFrame, scorer: Scorer) -> None:
     scores = scorer.score(rows)
-    assert scores.confidence.tolist() == [p[label] for p, label in zip(scores.probabilities, scores.labels, strict=True)]
+    assert scores.confidence.tolist() == [
+        p[label] for p, label in zip(scores.probabilities, scores.labels, strict=True)
+    ]
     assert scores.confidence == pytest.approx(scores.probabilities.max(axis=1))
 
 
@@ -146,7 +149,10 @@ def test_an_unknown_hour_of_the_day_is_an_error_that_names_the_row(rows: pd.Data
 
 
 BAD: list[tuple[Any, str]] = [
-    (lambda rows: rows.drop(columns=["month", "total_load_std_7d"]), r"lack the column\(s\) month, total_load_std_7d; found: "),
+    (
+        lambda rows: rows.drop(columns=["month", "total_load_std_7d"]),
+        r"lack the column\(s\) month, total_load_std_7d; found: ",
+    ),
     (lambda rows: rows.assign(total_load_lag_48h="many"), r"feature\(s\) total_load_lag_48h must hold numbers: "),
     (lambda _: [[1, 2]], "must be a pandas, pyarrow or polars frame, .* not list"),
     (lambda rows: {name: [1.0] * (1 + (name == "year")) for name in rows}, "one dimension and the same length"),
@@ -154,9 +160,7 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("damage", "message"), BAD)
-def test_rows_that_cannot_be_used_are_explained(
-    damage: Any, message: str, rows: pd.DataFrame, scorer: Scorer
-) -> None:
+def test_rows_that_cannot_be_used_are_explained(damage: Any, message: str, rows: pd.DataFrame, scorer: Scorer) -> None:
     with pytest.raises(SchemaError, match=message):
         scorer.score(damage(rows))
 

@@ -96,8 +96,8 @@ def baseline_record(result: TrainingResult) -> Baseline:
     """
     confusion = result.tables["confusion"]
     rows = confusion[(confusion["split"] == TEST) & (confusion["predictor"] == BASELINE)].set_index("true")
-    counts = {named: [int(rows.loc[true, named]) + 1 for true in CLASSES] for named in CLASSES}
-    return Baseline(BASELINE, tuple(tuple(n / sum(row) for n in row) for row in counts.values()))
+    counts = rows.loc[list(CLASSES), list(CLASSES)].to_numpy().T + 1
+    return Baseline(BASELINE, tuple(tuple(row) for row in (counts / counts.sum(axis=1, keepdims=True)).tolist()))
 
 
 def copy_code(folder: Path) -> None:

@@ -123,4 +123,6 @@ def _read(folder: Path, name: str) -> bytes:
     try:
         return (folder / name).read_bytes()
     except OSError as problem:
-        raise ModelError(f"{folder} is no compiled model: {name} cannot be read ({problem.strerror}). {_FETCH}") from None
+        raise ModelError(
+            f"{folder} is no compiled model: {name} cannot be read ({problem.strerror}). {_FETCH}"
+        ) from None

@@ -82,10 +82,8 @@ class Forecaster:
         missing_hours = self.scorer.facts.missing_hours
         return prepare(history, start, hours, missing_hours=missing_hours, servers=servers, known_until=known_until)
 
-    def forecast(
-        self, history: Any, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS
-    ) -> pa.Table:
-        """Forecast from a history in one go; see :meth:`prepare` and :meth:`answer` for arguments, result and errors."""
+    def forecast(self, history: Any, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS) -> pa.Table:
+        """Forecast from a history in one go: arguments, result and errors of :meth:`prepare` and :meth:`answer`."""
         asked = list(dict.fromkeys(servers))
         return self.answer(self.prepare(history, start, _checked(hours), servers=asked), asked, start, hours)
 

@@ -185,7 +185,7 @@ def _idle_until(rows: pl.DataFrame, newest: datetime) -> pl.DataFrame:
 
 def _features(rows: pl.DataFrame, start: datetime, hours: int, missing_hours: MissingHours) -> pl.DataFrame:
     """The feature table from the first reached hour to the last one that is asked for, by server and hour."""
-    calendar = pl.from_arrow(calendar_table(start - LOOK_BACK_HOURS * HOUR, start + (hours - 1) * HOUR))
+    calendar = pl.DataFrame(calendar_table(start - LOOK_BACK_HOURS * HOUR, start + (hours - 1) * HOUR))
     table = build_features(
         nw.from_native(rows.lazy()),
         nw.from_native(calendar.lazy()),

@@ -1,4 +1,4 @@
-"""The model as MLflow's ``python_function``: for ``load_model``, ``spark_udf`` and ``mlflow models serve``, without Spark.
+"""MLflow's ``python_function``, without Spark: for ``load_model``, ``spark_udf`` and ``mlflow models serve``.
 
 Two kinds of input, told apart by the parameter ``start``:
 
@@ -18,7 +18,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from workload_forecast.errors import SettingsError, WorkloadForecastError
@@ -76,9 +75,12 @@ def _time(text: str) -> datetime:
 
 def _frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
-    numbers = [name for name in frame if frame[name].dtype == np.float64 and frame[name].isna().any()]
-    # MLflow's scoring server would write NaN, which is no JSON
-    return frame.astype(dict.fromkeys(numbers, object)).where(frame.notna(), None) if numbers else frame
+    for name in frame.columns:
+        unknown = frame[name].isna()
+        if unknown.any():  # MLflow's scoring server would write NaN, which is no JSON
+            frame[name] = frame[name].astype(object)
+            frame.loc[unknown, name] = None
+    return frame
 
 
 def _load_pyfunc(path: str) -> CompiledModel:

@@ -72,7 +72,9 @@ def read_stages(folder: Path) -> list[Stage]:
     stages = []
     for number, uid in enumerate(pipeline["paramMap"]["stageUids"]):
         # Spark pads the number to as many digits as the number of stages has
-        matches = [path for path in folder.glob(f"stages/*_{uid}") if path.name.split("_")[0].lstrip("0") in _no(number)]
+        matches = [
+            path for path in folder.glob(f"stages/*_{uid}") if path.name.split("_")[0].lstrip("0") in _no(number)
+        ]
         if len(matches) != 1:
             raise ModelError(f"{folder}/stages holds {len(matches)} folders of stage {number} ({uid}), not one.")
         metadata = _read_metadata(matches[0])

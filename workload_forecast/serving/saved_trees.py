@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def read_pipeline(folder: Path) -> SavedPipeline:
     if not np.array_equal(np.unique(numbers), np.arange(expected)):
         raise ModelError(f"{classifier.folder}/data holds {len(np.unique(numbers))} trees, not {expected}. {advice()}")
     bounds = np.searchsorted(numbers, np.arange(expected + 1))
-    parts = ({name: values[a:b] for name, values in nodes.items()} for a, b in zip(bounds, bounds[1:], strict=False))
+    parts = ({name: values[a:b] for name, values in nodes.items()} for a, b in pairwise(bounds))
     trees = tuple(_tree(part, number, classifier.folder, len(features)) for number, part in enumerate(parts))
     return SavedPipeline(features, classes, classifier.kind == FOREST, trees, str(classifier.metadata["sparkVersion"]))
 

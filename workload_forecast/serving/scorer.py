@@ -88,7 +88,9 @@ class Scorer:
         if unknown[:, self._needed].any():
             column = int(np.flatnonzero(unknown.any(axis=0) & self._needed)[0])
             row = int(np.flatnonzero(unknown[:, column])[0])
-            raise DataError(f"'{self._names[column]}' is unknown in row {row}: the calendar of an hour is always known.")
+            raise DataError(
+                f"'{self._names[column]}' is unknown in row {row}: the calendar of an hour is always known."
+            )
         if not len(matrix):
             return Scores(np.zeros((0, len(self.classes))), np.zeros(0, dtype=np.int64))
         filled = np.ascontiguousarray(np.where(unknown, self._unknown, matrix))
