@@ -23,6 +23,7 @@ def test_a_stored_model_answers_like_the_one_in_memory(lag_model: Path) -> None:
     pipeline = read_pipeline(lag_model.parent / "sparkml")
     facts, rows = facts_of(pipeline), feature_table(servers=1, days=5)
     stored = Scorer.load(lag_model)
+    assert Scorer.load(lag_model.parent).facts == facts, "the folder of the whole model does as well"
     assert stored.facts == facts
     assert np.array_equal(stored.predict_proba(rows), Scorer(compile_trees(pipeline), facts).predict_proba(rows))
 

@@ -101,6 +101,7 @@ def test_servers_that_are_unseen_or_not_asked_for(forecaster: Forecaster) -> Non
     found = shown(forecaster.forecast(history, ["b", "new", "b"], at(100), 1))
     assert found == [("b", at(100), "low", "model"), ("new", at(100), None, "none")]
     assert forecaster.forecast(history, [], at(100), 5).num_rows == 0
+    assert shown(forecaster.forecast(history, "new", at(100), 1)) == found[1:]
 
 
 def test_prepared_rows_answer_any_hours_within_them(forecaster: Forecaster) -> None:

@@ -95,7 +95,7 @@ def scorer(lag_model: Path) -> Scorer:
 FRAMES: dict[str, Callable[[pd.DataFrame], Any]] = {
     "arrow": pa.Table.from_pandas,
     "polars": lambda rows: pl.from_arrow(pa.Table.from_pandas(rows)),
-    "objects": lambda rows: rows.astype(object).where(rows.notna(), None),
+    "objects": lambda rows: rows.astype(object).replace({math.nan: None}),
     "nullable": lambda rows: rows.convert_dtypes(),
     "structured array": lambda rows: rows.to_records(index=False),
     "mapping": lambda rows: {name: rows[name].to_numpy() for name in rows},

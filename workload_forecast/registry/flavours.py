@@ -24,11 +24,11 @@ from workload_forecast.model.pipeline import ALGORITHMS
 from workload_forecast.model.split import TEST
 from workload_forecast.model.training import TrainingResult
 from workload_forecast.schemas import CLASSES, HORIZON_HOURS
-from workload_forecast.serving.compiled import compile_trees, write_compiled
+from workload_forecast.serving.compiled import COMPILED, compile_trees, write_compiled
 from workload_forecast.serving.facts import Baseline, Facts
 from workload_forecast.serving.saved_trees import SavedPipeline, read_pipeline
 
-SPARK, COMPILED, CODE = "sparkml", "compiled", "code"
+SPARK, CODE = "sparkml", "code"
 LOADER = "workload_forecast.serving.pyfunc"
 
 #: The parts of the package that scoring imports.

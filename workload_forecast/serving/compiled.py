@@ -26,6 +26,9 @@ from workload_forecast.serving.saved_trees import Doubles, SavedPipeline, Tree
 
 TREES, FACTS, SUMS = "trees.treelite", "facts.json", "SHA256SUMS"
 
+#: The compiled model's folder in a logged model.
+COMPILED = "compiled"
+
 
 def compile_trees(pipeline: SavedPipeline) -> treelite.Model:
     """Return the trees as a treelite model whose output is the sum of the trees' votes, one number a class.
@@ -92,9 +95,13 @@ def write_compiled(folder: Path, trees: treelite.Model, facts: Facts) -> None:
 def read_compiled(folder: Path) -> tuple[treelite.Model, Facts]:
     """Read what :func:`write_compiled` wrote; nothing is looked at before its digest is right.
 
+    Args:
+        folder: that one, or the folder of a logged model that holds it as :data:`COMPILED`.
+
     Raises:
         ModelError: a file is missing, was changed or is not what this project writes.
     """
+    folder = folder / COMPILED if (folder / COMPILED).is_dir() else folder
     sums = _read(folder, SUMS).decode("ascii", errors="replace").splitlines()
     digests = {line[66:]: line[:64] for line in sums}
     contents = {name: _read(folder, name) for name in (TREES, FACTS)}

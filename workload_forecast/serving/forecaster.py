@@ -62,7 +62,7 @@ class Forecaster:
 
     @classmethod
     def load(cls, folder: str | Path) -> Forecaster:
-        """Load the ``compiled`` folder of a logged model.
+        """Load a logged model from its folder, or from the ``compiled`` folder in it.
 
         Raises:
             ModelError: see :meth:`Scorer.load`, and other features.
@@ -82,10 +82,19 @@ class Forecaster:
         missing_hours = self.scorer.facts.missing_hours
         return prepare(history, start, hours, missing_hours=missing_hours, servers=servers, known_until=known_until)
 
-    def forecast(self, history: Any, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS) -> pa.Table:
+    def forecast(
+        self,
+        history: Any,
+        servers: Iterable[str],
+        start: datetime,
+        hours: int = HORIZON_HOURS,
+        *,
+        known_until: datetime | None = None,
+    ) -> pa.Table:
         """Forecast from a history in one go: arguments, result and errors of :meth:`prepare` and :meth:`answer`."""
-        asked = list(dict.fromkeys(servers))
-        return self.answer(self.prepare(history, start, _checked(hours), servers=asked), asked, start, hours)
+        asked = _once(servers)
+        prepared = self.prepare(history, start, _checked(hours), servers=asked, known_until=known_until)
+        return self.answer(prepared, asked, start, hours)
 
     def answer(
         self, prepared: Prepared, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS
@@ -94,7 +103,7 @@ class Forecaster:
 
         Args:
             prepared: by :meth:`prepare`; it may hold more servers, and more hours at both ends.
-            servers: as they are to be answered; one that stands there twice is answered once.
+            servers: in the order of the answer; one that stands there twice is answered once.
             start: first hour, UTC without a zone.
             hours: 1 to 48.
 
@@ -112,7 +121,7 @@ class Forecaster:
             raise SettingsError(
                 f"{hours} hours from {start} were asked for, but {prepared.start} to {last} were prepared."
             )
-        asked = list(dict.fromkeys(servers))
+        asked = _once(servers)
         at = [(row, prepared.servers[name]) for row, name in enumerate(asked) if name in prepared.servers]
         rows, positions = np.array(at, dtype=np.int64).reshape(-1, 2).T
         features = np.full((len(asked), hours, len(FEATURE_NAMES)), np.nan)
@@ -173,6 +182,11 @@ def _check_features(facts: Facts) -> None:
 def _names(positions: npt.NDArray[np.int64], names: tuple[str, ...], null: npt.NDArray[np.bool_]) -> pa.Array:
     indices = pa.array(positions.astype(np.int8), mask=null)
     return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string())).cast(pa.string())
+
+
+def _once(servers: Iterable[str]) -> list[str]:
+    # a text is an iterable of texts too, but hardly anybody means its letters
+    return [servers] if isinstance(servers, str) else list(dict.fromkeys(servers))
 
 
 def _checked(hours: int) -> int:

@@ -69,22 +69,15 @@ def read_stages(folder: Path) -> list[Stage]:
     pipeline = _read_metadata(folder)
     if _kind(pipeline) != "PipelineModel":
         raise ModelError(f"{folder} holds a {_kind(pipeline)}, not a PipelineModel. {advice()}")
+    uids = pipeline["paramMap"]["stageUids"]
+    digits = len(str(len(uids)))
     stages = []
-    for number, uid in enumerate(pipeline["paramMap"]["stageUids"]):
-        # Spark pads the number to as many digits as the number of stages has
-        matches = [
-            path for path in folder.glob(f"stages/*_{uid}") if path.name.split("_")[0].lstrip("0") in _no(number)
-        ]
-        if len(matches) != 1:
-            raise ModelError(f"{folder}/stages holds {len(matches)} folders of stage {number} ({uid}), not one.")
-        metadata = _read_metadata(matches[0])
+    for number, uid in enumerate(uids):
+        path = folder / "stages" / f"{number:0{digits}}_{uid}"
+        metadata = _read_metadata(path)
         parameters = {**metadata.get("defaultParamMap", {}), **metadata["paramMap"]}
-        stages.append(Stage(matches[0], _kind(metadata), parameters, metadata))
+        stages.append(Stage(path, _kind(metadata), parameters, metadata))
     return stages
-
-
-def _no(number: int) -> tuple[str, ...]:
-    return (str(number),) if number else ("",)
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Scorer:
 
     @classmethod
     def load(cls, folder: str | Path) -> Scorer:
-        """Load a model that was logged or downloaded: its folder, or the ``compiled`` folder in it.
+        """Load a model that was logged or downloaded from its folder, or from the ``compiled`` folder in it.
 
         Raises:
             ModelError: a file is missing, was changed, or is of a format that is not known.
