@@ -144,7 +144,7 @@ def test_the_copied_code_does_not_hide_the_rest_of_an_installed_package(saved: S
         "import workload_forecast.serving.pyfunc as scoring, workload_forecast.cli as cli\n"
         "print(scoring.__file__); print(cli.__file__)"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-I", "-B", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     scoring, cli = map(Path, done.stdout.split())
     assert scoring == saved.folder / "code" / "workload_forecast" / "serving" / "pyfunc.py"
