@@ -77,7 +77,7 @@ def test_features_are_the_bits_of_the_training_table(missing_hours: str) -> None
 def test_features_agree_with_the_oracle_and_every_hour_is_there(rows: list[Row], offset: int, hours: int) -> None:
     start = max(row["hour"] for row in rows) + (1 + offset) * HOUR
     found = rows_of(prepare(frame(rows), start, hours, missing_hours="unknown"))
-    expected = {}
+    expected: dict[tuple[str, datetime], Row] = {}
     for server in {row["server"] for row in rows}:
         own = [row for row in rows if row["server"] == server]
         beyond = (start - max(row["hour"] for row in own)) // HOUR + hours
