@@ -114,9 +114,7 @@ def test_errors_say_what_to_do(keys: Keys, tmp_path: Path) -> None:
         Keys(tmp_path / "file" / "keys.json").create("a")
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"keys": 1}', '{"keys": [{"name": "a"}]}', json.dumps({"keys": [None]})]
-)
+@pytest.mark.parametrize("content", ["", "[]", '{"keys": 1}', '{"keys": [{"name": "a"}]}', '{"keys": [null]}'])
 def test_a_damaged_file_is_an_error_and_is_left_as_it_is(keys: Keys, content: str) -> None:
     keys.path.parent.mkdir()
     keys.path.write_text(content)
