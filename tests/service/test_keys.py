@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workload_forecast.errors import EnvironmentProblem, SettingsError
-from workload_forecast.serving.keys import Keys
+from workload_forecast.service.keys import Keys
 
 
 @pytest.fixture
