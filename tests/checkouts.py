@@ -32,8 +32,9 @@ class Checkout:
         return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
 
     def environment(self) -> dict[str, str]:
-        """This process's, without what names another tracking store, with this Python's commands first."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "WORKLOAD_"))}
+        """This process's, without what names another store or tunes Spark, with this Python's commands first."""
+        tuned = ("MLFLOW_", "SPARK_", "WORKLOAD_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(tuned)}
         return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def shell(self, command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

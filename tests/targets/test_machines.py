@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from tests.targets.machines.docker import DockerEngine
 from tests.targets.machines.packages import elsewhere, pip_conf
-from tests.targets.machines.process import INSTALL, MachineError, fetch, require
+from tests.targets.machines.process import INSTALL, MachineError, fetch, require, short_folder
 from tests.targets.machines.ssh import SshServer
 from tests.targets.machines.tracking import TrackingServer
 
@@ -136,3 +136,15 @@ class TestInstallation:
             "[global]\ndefault-timeout = 60\nindex-url = https://index.invalid/simple\n"
             "extra-index-url = https://more.invalid/simple\ncert = /etc/ca.crt\n"
         )
+
+
+def test_a_folder_whose_suite_was_killed_is_removed_by_the_next_one() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = Path(f"/tmp/wf-test-{ended.pid}-left")
+    left.mkdir()
+    with short_folder("test") as folder:
+        assert not left.exists()
+        with short_folder("test"):
+            assert folder.exists(), "that of a suite that runs stays"
+    assert not folder.exists()

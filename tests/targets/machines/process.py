@@ -74,13 +74,23 @@ def short_folder(topic: str) -> Iterator[Path]:
 
     pytest's own folders are neither: they are closed to other users, and a socket's path has at most 107 characters.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f"wf-{topic}-", dir="/tmp"))
+    remove_what_was_left()
+    folder = Path(tempfile.mkdtemp(prefix=f"wf-{topic}-{os.getpid()}-", dir="/tmp"))
     folder.chmod(0o755)
     try:
         yield folder
     finally:
         unmount_below(folder)
         shutil.rmtree(folder)
+
+
+def remove_what_was_left() -> None:
+    """Remove the folders of suites that were killed: an engine's has gigabytes, and nobody else would."""
+    for folder in Path("/tmp").glob("wf-*-*-*"):
+        pid = folder.name.split("-")[2]
+        if pid.isdigit() and not Path("/proc", pid).exists() and folder.stat().st_uid == os.geteuid():
+            unmount_below(folder)
+            shutil.rmtree(folder)
 
 
 def unmount_below(folder: Path) -> None:
