@@ -53,7 +53,7 @@ class Verdict:
     def why(self) -> str:
         """One line: what was reached, or what was not."""
         if not self.passed:
-            return "; ".join(f"{check.name}: {check.explanation}" for check in self.failed)
+            return " ".join("; ".join(f"{check.name}: {check.explanation}" for check in self.failed).split())
         asked = sum(check.passed is not None for check in self.checks)
         against = f"champion version {self.champion}" if self.champion else "no champion before it"
         return f"all {asked} checks passed, {against}"
