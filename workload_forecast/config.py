@@ -92,7 +92,7 @@ class PromotionLimits(BaseModel):
     minimum_gain: float = Field(default=0.0, ge=0, lt=1, description="Macro-F1 above the best naive forecast: more.")
     macro_f1_tolerance: float = Field(default=0.01, ge=0, lt=1, description="Macro-F1 below the champion's: no more.")
     high_recall_tolerance: float = Field(default=0.02, ge=0, lt=1, description="The same for the recall of high.")
-    server_percentile: float = Field(default=10, ge=0, le=100, description="Which of the servers' accuracies counts.")
+    server_percentile: float = Field(default=10.0, ge=0, le=100, description="Which of the servers' accuracies counts.")
     server_accuracy_floor: float = Field(default=0.34, ge=0, le=1, description="Least accuracy of it: above guessing.")
     server_accuracy_tolerance: float = Field(default=0.05, ge=0, lt=1, description="The same below the champion's.")
     allow_other_classes: bool = Field(

@@ -15,7 +15,7 @@ from workload_forecast.schemas import FEATURE_NAMES, FEATURES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark]
 
-STEPS = ("etl", "train")
+STEPS = ("etl", "train", "promote")
 
 
 def family(checkout: Checkout) -> list[Run]:
@@ -36,7 +36,12 @@ def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Check
     assert [run.data.tags["workload_forecast.step"] for run in steps] == list(STEPS)
     assert {run.data.tags["mlflow.parentRunId"] for run in steps} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *steps)} == {"FINISHED"}
-    etl, train = steps
+    etl, train, promote = steps
+    # whether this small model is good enough is the gate's to say, and no failure of the job either way
+    assert promote.data.tags["workload_forecast.decision"] in {"promoted", "refused"}
+    assert promote.data.metrics["candidate_macro_f1"] == pytest.approx(train.data.metrics["test_macro_f1"], abs=1e-12)
+    tags = checkout.client.get_model_version("workload-forecast", "1").tags
+    assert json.loads(tags["workload_forecast.decision"])["run"] == promote.info.run_id
     assert parent.data.metrics["test_macro_f1"] == train.data.metrics["test_macro_f1"]
     assert train.data.params["num_trees"] == "8"
     assert train.data.params["thresholds_from"] == "training terciles"
@@ -53,7 +58,8 @@ def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Check
 
     assert second.returncode == 0, second.stderr
     _, *again = family(checkout)
-    assert [run.data.tags["workload_forecast.reused_run"] for run in again] == [run.info.run_id for run in steps]
+    assert [run.data.tags["workload_forecast.reused_run"] for run in again[:2]] == [etl.info.run_id, train.info.run_id]
+    assert again[2].data.tags["workload_forecast.decision"] == "unchanged"
     assert again[1].data.metrics == train.data.metrics
     assert len(checkout.client.search_model_versions("name='workload-forecast'")) == 1
 

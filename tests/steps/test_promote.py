@@ -409,7 +409,7 @@ def test_the_champion_stays_and_gets_the_stage_that_a_broken_move_left_out(regis
 def test_a_champion_that_comes_meanwhile_is_compared_with(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     best, good = registry.add(registry.place.tree(12)), registry.add(registry.place.tree(4))
     read = judging.Judge.judge
-    seen = []
+    seen: list[str | None] = []
 
     def overtaken(judge: judging.Judge, champion: Any) -> Any:
         verdict = read(judge, champion)
