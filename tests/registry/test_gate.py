@@ -18,13 +18,12 @@ from workload_forecast.config import PromotionLimits, Thresholds
 from workload_forecast.registry.gate import (
     Agreement,
     Positions,
-    Profile,
     Rows,
     check_answers,
-    check_version,
     server_accuracies,
     unreadable,
 )
+from workload_forecast.registry.profiles import Profile, check_version
 from workload_forecast.registry.verdict import Check, Verdict
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES
 
@@ -41,7 +40,7 @@ AGAINST_CHAMPION = {"macro-F1, champion", "recall of high, champion", "servers, 
 def versions(candidate: Profile, champion: Profile | None = ONES, **given: Any) -> dict[str, Check]:
     options: dict[str, Any] = {
         "asked": None,
-        "test_from": datetime(2016, 6, 29),
+        "trained_before": datetime(2016, 6, 27),
         "data": "configured",
         "limits": PromotionLimits(),
         **given,
@@ -91,7 +90,7 @@ def test_equal_versions_pass() -> None:
         (replace(TWOS, outputs={"prediction": "string"}), "schema", "lacks columns of the champion's (source)"),
         (replace(TWOS, outputs={**OUTPUTS, "source": "long"}), "schema", "source is long, was string"),
         (replace(TWOS, thresholds=Thresholds(100, 501)), "classes", "cuts at 100,501, the champion at 100,500"),
-        (replace(TWOS, training_to=datetime(2016, 6, 29, 1)), "unseen hours", "use later data"),
+        (replace(TWOS, training_to=datetime(2016, 6, 27, 1)), "unseen hours", "use later rows"),
     ],
 )
 def test_what_a_version_says_of_itself_can_refuse_it(candidate: Profile, check: str, said: str) -> None:

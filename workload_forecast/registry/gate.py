@@ -1,23 +1,22 @@
 """The promotion gate: what a version must be, and must reach on recent rows, before it may serve.
 
 Nothing is read or written here. A version goes through two sets of checks: what it says of itself
-(:func:`check_version`), and what it answers on the same rows as the champion and the naive forecasts
-(:func:`check_answers`).
+(:mod:`workload_forecast.registry.profiles`), and what it answers on the same rows as the champion and the naive
+forecasts (:func:`check_answers`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from workload_forecast.config import PromotionLimits, Thresholds
+from workload_forecast.config import PromotionLimits
 from workload_forecast.model.metrics import Matrix, confusion_scores
 from workload_forecast.registry.verdict import Check, Verdict, finite
-from workload_forecast.schemas import CLASSES, FEATURE_NAMES, HORIZON_HOURS
+from workload_forecast.schemas import CLASSES
 
 Positions = npt.NDArray[np.int64]
 
@@ -25,22 +24,6 @@ Positions = npt.NDArray[np.int64]
 PROBABILITY_TOLERANCE = 1e-9
 #: Servers with fewer labelled rows have no accuracy worth the name.
 ROWS_OF_A_SERVER = 24
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What a version says of itself."""
-
-    version: str
-    thresholds: Thresholds
-    training_to: datetime  #: the first hour that it was not trained on, UTC
-    features: tuple[str, ...]
-    classes: tuple[str, ...]
-    horizon_hours: int
-    #: Column to type, of MLflow's signature; empty where the version has none or its columns have no names.
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    data: str = ""  #: ``configured`` or ``synthetic``; empty if nobody knows
 
 
 @dataclass(frozen=True)
@@ -59,33 +42,6 @@ class Rows:
     labels: Positions
     servers: npt.NDArray[np.str_] | Positions  #: whatever tells servers apart
     baselines: Mapping[str, Positions]  #: what each naive forecast names; at least one
-
-
-def check_version(
-    candidate: Profile,
-    champion: Profile | None,
-    *,
-    asked: Thresholds | None,
-    test_from: datetime,
-    data: str,
-    limits: PromotionLimits,
-) -> list[Check]:
-    """Check what can be checked before anything is scored.
-
-    Args:
-        candidate: the version that is to be promoted.
-        champion: the one that serves now, if any does.
-        asked: the thresholds of the settings; None where they are learnt from the data.
-        test_from: first hour of the rows that will be scored.
-        data: kind of these rows: ``configured`` or ``synthetic``.
-        limits: of the settings.
-    """
-    return [
-        _schema(candidate, champion),
-        _classes(candidate, champion, asked, limits),
-        _unseen(candidate, test_from),
-        _data(champion, data),
-    ]
 
 
 def check_answers(
@@ -160,77 +116,6 @@ def _scores(rows: Rows, said: Positions, percentile: float) -> dict[str, float]:
         **{name: scores[name] for name in ("macro_f1", "accuracy", "recall_high")},
         "server_accuracy": float(np.percentile(servers, percentile)) if len(servers) else np.nan,
     }
-
-
-def _schema(candidate: Profile, champion: Profile | None) -> Check:
-    problems = []
-    if (candidate.features, candidate.horizon_hours) != (FEATURE_NAMES, HORIZON_HOURS):
-        differ = sorted(set(candidate.features) ^ set(FEATURE_NAMES)) or ["their order, or the horizon"]
-        problems.append(f"this version of the project makes other features ({', '.join(differ)})")
-    if candidate.classes != CLASSES:
-        problems.append(f"its classes are {', '.join(candidate.classes)}, not {', '.join(CLASSES)}")
-    if champion:
-        new = [name for name in candidate.features if champion.inputs and name not in champion.inputs]
-        if new:
-            problems.append(f"it needs columns that the champion's callers do not send ({', '.join(new)})")
-        problems += _other_types("input", candidate.inputs, champion.inputs)
-        problems += _other_types("answer", candidate.outputs, champion.outputs)
-        gone = [name for name in champion.outputs if name not in candidate.outputs]
-        if gone:
-            problems.append(f"its answer lacks columns of the champion's ({', '.join(gone)})")
-    against = f"champion, version {champion.version}" if champion else "this version of the project"
-    if problems:
-        return Check("schema", False, f"{'; '.join(problems)}: train it again", compared_with=against)
-    return Check("schema", True, f"{len(candidate.features)} features, types, classes, horizon", compared_with=against)
-
-
-def _other_types(what: str, ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
-    differ = [
-        f"{name} is {ours[name]}, was {theirs[name]}" for name in theirs if ours.get(name, theirs[name]) != theirs[name]
-    ]
-    return [f"{what} of other types ({', '.join(differ)})"] if differ else []
-
-
-def _classes(candidate: Profile, champion: Profile | None, asked: Thresholds | None, limits: PromotionLimits) -> Check:
-    name, ours = "classes", _named(candidate.thresholds)
-    if asked and asked != candidate.thresholds:
-        return Check(name, False, f"it cuts at {ours}, the settings at {_named(asked)}: train with these settings")
-    if champion is None or champion.thresholds == candidate.thresholds:
-        return Check(name, True, f"cut at {ours}")
-    against, theirs = f"champion, version {champion.version}", _named(champion.thresholds)
-    if limits.allow_other_classes:
-        return Check(
-            name, True, f"cut at {ours}, no longer at {theirs}: allowed by the settings", compared_with=against
-        )
-    return Check(
-        name,
-        False,
-        f"it cuts at {ours}, the champion at {theirs}, so that no comparison is fair: train with these thresholds, "
-        "or set allowOtherClasses in the settings",
-        compared_with=against,
-    )
-
-
-def _named(thresholds: Thresholds) -> str:
-    return f"{thresholds.low:g},{thresholds.high:g}"
-
-
-def _unseen(candidate: Profile, test_from: datetime) -> Check:
-    seen = candidate.training_to > test_from
-    explanation = f"trained on hours before {candidate.training_to}, judged on hours from {test_from} on"
-    return Check("unseen hours", not seen, f"{explanation}: use later data" if seen else explanation)
-
-
-def _data(champion: Profile | None, data: str) -> Check:
-    name = "data"
-    if champion and champion.data == "configured" and data == "synthetic":
-        return Check(
-            name,
-            False,
-            "the champion was trained on configured data, these rows are synthetic: give the settings of the data",
-            compared_with=f"champion, version {champion.version}",
-        )
-    return Check(name, True, f"judged on {data} data")
 
 
 def _agreement(found: Agreement) -> Check:

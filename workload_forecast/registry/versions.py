@@ -21,7 +21,7 @@ from workload_forecast.config import Thresholds
 from workload_forecast.errors import ModelError
 from workload_forecast.features.grid import MissingHours
 from workload_forecast.registry.flavours import BASELINE, SPARK
-from workload_forecast.registry.gate import Profile
+from workload_forecast.registry.profiles import Profile
 from workload_forecast.schemas import HORIZON_HOURS
 from workload_forecast.serving.compiled import COMPILED, compile_trees
 from workload_forecast.serving.facts import Baseline, Facts

@@ -13,12 +13,14 @@ from mlflow.entities.model_registry import ModelVersion
 from workload_forecast.config import Settings, Thresholds
 from workload_forecast.errors import ModelError
 from workload_forecast.registry import gate
+from workload_forecast.registry.profiles import check_version
 from workload_forecast.registry.verdict import Check, Verdict
 from workload_forecast.registry.versions import LoadedVersion, load_version
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES
 from workload_forecast.steps.agreement import compare_forms
 from workload_forecast.steps.recent_rows import RecentRows
 from workload_forecast.steps.runs import Runs
+from workload_forecast.steps.train import split_of
 
 #: Reads the recent rows, once the candidate's thresholds are known.
 ReadRows = Callable[[Thresholds], RecentRows]
@@ -59,11 +61,11 @@ class Judge:
             opponent = "it is the champion itself" if against == number else self._opponent(champion, checks)
         theirs = None if isinstance(opponent, str) else opponent.profile
         thresholds = self.settings.thresholds
-        checks += gate.check_version(
+        checks += check_version(
             candidate.profile,
             theirs,
             asked=None if isinstance(thresholds, str) else thresholds,
-            test_from=self.settings.test_from,
+            trained_before=split_of(self.settings).training_to,
             data="synthetic" if self.settings.synthetic else "configured",
             limits=self.settings.promotion,
         )
