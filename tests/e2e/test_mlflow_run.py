@@ -137,3 +137,16 @@ def test_a_failed_step_fails_the_run_with_its_reason(checkout: Checkout, tmp_pat
     train, etl = checkout.runs()[-2:]
     assert {train.info.status, etl.info.status} == {"FAILED"}
     assert "no file matches" in train.data.tags["workload_forecast.error"]
+
+
+def test_a_rollback_keeps_its_reason_to_the_letter(checkout: Checkout) -> None:
+    client, name = checkout.client, "workload-forecast"
+    client.create_registered_model(name)
+    for alias in ("previous", "champion"):
+        version = client.create_model_version(name, str(checkout.folder / alias)).version
+        client.set_registered_model_alias(name, alias, version)
+    done = checkout.mlflow_run("rollback", {"why": "it's wrong; at night"})
+    assert done.returncode == 0, done.stderr
+    version = client.get_model_version_by_alias(name, "champion")
+    assert str(version.version) == "1"
+    assert json.loads(version.tags["workload_forecast.decision"])["why"] == "it's wrong; at night"

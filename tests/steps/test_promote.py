@@ -25,6 +25,7 @@ from sklearn.metrics import f1_score, recall_score
 
 from tests.serving.saved_pipelines import HISTORY, Leaf, Node, Saved, Split, walk
 from tests.versions import always, fitted, logged
+from workload_forecast import __version__
 from workload_forecast.cli import run
 from workload_forecast.config import Thresholds
 from workload_forecast.registry.gate import Agreement
@@ -316,7 +317,9 @@ def test_what_is_wrong_refuses_a_version(
     assert said.splitlines()[-1].startswith(f"error: {registry.name} version {version} is not promoted: ")
     last = registry.place.runs("promote")[-1]
     assert (last.info.status, last.data.tags["workload_forecast.decision"]) == ("FAILED", "refused")
-    assert last.data.tags["mlflow.user"]
+    assert last.data.tags["workload_forecast.version"] == __version__, "of the package, as in every run"
+    assert last.data.tags["workload_forecast.model_version"] == version
+    assert said.count("is not promoted") == 1
 
 
 @pytest.mark.parametrize("good", [True, False])

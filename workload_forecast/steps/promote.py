@@ -75,6 +75,7 @@ def run_promote(options: EtlOptions, wanted: PromoteOptions, *, reuse: bool) -> 
         outcome = decide(runs, options.settings, wanted, version, read)
         if outcome.action == REFUSED and not wanted.dry_run:
             raise PromotionRefused(f"{wanted.model} version {version.version} is not promoted: {outcome.why}")
+        _say(runs, wanted, outcome)
         return outcome
 
 
@@ -95,8 +96,11 @@ def promote_trained(runs: Runs, options: EtlOptions, etl: Result, trained: Resul
         reason = f"it was {before.action} before ({before.why}); to decide again: -e promote -P version={number}"
     if reason:
         runs.begin("promote", {"version": number})
-        return _told(runs, wanted, Outcome(UNCHANGED, number, f"not looked at: {reason}"))
-    return decide(runs, options.settings, wanted, version, partial(_recent_rows, runs, options, etl))
+        outcome = _kept(Outcome(UNCHANGED, number, f"not looked at: {reason}"))
+    else:
+        outcome = decide(runs, options.settings, wanted, version, partial(_recent_rows, runs, options, etl))
+    _say(runs, wanted, outcome)
+    return outcome
 
 
 def run_rollback(model: str, why: str) -> Decision:
@@ -109,7 +113,7 @@ def run_rollback(model: str, why: str) -> Decision:
         run = runs.begin("rollback", {"model": model, "why": why})
         decision = promotion.roll_back(MlflowClient(), model, user(), why or "no reason given", run)
         mlflow.log_text(decision.as_json() + "\n", DECIDED)
-        mlflow.set_tags({f"{TAG}decision": decision.action, f"{TAG}version": decision.version})
+        mlflow.set_tags({f"{TAG}decision": decision.action, f"{TAG}model_version": decision.version})
         runs.progress.say(
             f"rollback: version {decision.version} of {model} is the champion again, instead of {decision.champion}"
         )
@@ -123,7 +127,7 @@ def decide(runs: Runs, settings: Settings, wanted: PromoteOptions, version: Mode
     run = runs.begin("promote", {"model": wanted.model, "version": number, "dry_run": wanted.dry_run, **limits})
     if _serves(client, wanted.model, number) and not wanted.dry_run:
         promotion.complete(client, wanted.model)
-        return _told(runs, wanted, Outcome(UNCHANGED, number, "it is the champion already"))
+        return _kept(Outcome(UNCHANGED, number, "it is the champion already"))
     with tempfile.TemporaryDirectory(prefix="workload-forecast-") as scratch:
         judge = Judge(runs, settings, client, version, Path(scratch), read)
         for attempt in range(1, TRIES + 1):
@@ -140,7 +144,7 @@ def decide(runs: Runs, settings: Settings, wanted: PromoteOptions, version: Mode
                 runs.progress.say(f"promote: {problem}")
     runs.progress.say(verdict.table())
     mlflow.log_text(decision.as_json() + "\n", DECIDED)
-    return _told(runs, wanted, Outcome(decision.action, number, verdict.why, verdict))
+    return _kept(Outcome(decision.action, number, verdict.why, verdict))
 
 
 def user() -> str:
@@ -189,10 +193,14 @@ def _log_verdict(verdict: Verdict) -> None:
     mlflow.log_text(verdict.to_json(), CHECKS)
 
 
-def _told(runs: Runs, wanted: PromoteOptions, outcome: Outcome) -> Outcome:
-    """Say what came of it, and keep it with the run."""
-    tags = {"decision": outcome.action, "version": outcome.version, "why": outcome.why[:2000]}
+def _kept(outcome: Outcome) -> Outcome:
+    """Keep what came of it with the run."""
+    tags = {"decision": outcome.action, "model_version": outcome.version, "why": outcome.why[:2000]}
     mlflow.set_tags({f"{TAG}{name}": value for name, value in tags.items()})
+    return outcome
+
+
+def _say(runs: Runs, wanted: PromoteOptions, outcome: Outcome) -> None:
     what = {
         PROMOTED: f"version {outcome.version} of {wanted.model} is the champion now: {outcome.why}",
         REFUSED: f"VERSION {outcome.version} OF {wanted.model} IS NOT PROMOTED: {outcome.why}",
@@ -201,4 +209,3 @@ def _told(runs: Runs, wanted: PromoteOptions, outcome: Outcome) -> Outcome:
     if wanted.dry_run:
         what = f"dry run, nothing was changed: version {outcome.version} would be {outcome.action}: {outcome.why}"
     runs.progress.say(f"promote: {what}")
-    return outcome
