@@ -8,6 +8,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.checkouts import Checkout
@@ -139,13 +140,13 @@ def test_a_failed_step_fails_the_run_with_its_reason(checkout: Checkout, tmp_pat
     assert "no file matches" in train.data.tags["workload_forecast.error"]
 
 
-def test_a_rollback_keeps_its_reason_to_the_letter(checkout: Checkout) -> None:
-    client, name = checkout.client, "workload-forecast"
+def test_a_rollback_keeps_its_reason_to_the_letter(checkout: Checkout, tmp_path: Path) -> None:
+    client, name = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}"), "workload-forecast"
     client.create_registered_model(name)
     for alias in ("previous", "champion"):
-        version = client.create_model_version(name, str(checkout.folder / alias)).version
+        version = client.create_model_version(name, str(tmp_path / alias)).version
         client.set_registered_model_alias(name, alias, version)
-    done = checkout.mlflow_run("rollback", {"why": "it's wrong; at night"})
+    done = checkout.mlflow_run("rollback", {"why": "it's wrong; at night"}, f"'{checkout.folder}'", tmp_path)
     assert done.returncode == 0, done.stderr
     version = client.get_model_version_by_alias(name, "champion")
     assert str(version.version) == "1"

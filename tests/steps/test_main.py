@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -68,6 +69,16 @@ def test_main_decides_once_on_what_it_has_trained(project: Project, spark: objec
     assert (decision.action, decision.run) == ("refused", promote.info.run_id)
 
     config = settings(project)
+    (stages,) = project.folder.glob("artifacts/**/sparkml/stages")
+    stages.rename(stages.with_name("elsewhere"))
+    assert project.run("promote", "--config", config, "--version", number, "--dry-run", "true") == 0
+    said = project.say()
+    assert re.search(
+        r"^compiled form +FAILED .*Spark cannot apply the saved pipeline: .*stages.* Train", said, re.MULTILINE
+    )
+    assert "Traceback" not in said
+    stages.with_name("elsewhere").rename(stages)
+
     assert project.run("main", "--config", config, *TREES) == 0
     assert "not looked at: it was refused before" in project.say()
     assert last(project, "promote").data.tags["workload_forecast.decision"] == "unchanged"

@@ -7,6 +7,8 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pyarrow as pa
+from mlflow.exceptions import MlflowException
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, SparkSession
@@ -58,9 +60,10 @@ def spark_answers(engine: Engine, model: Path, rows: pa.Table) -> tuple[Position
         pipeline = mlflow.spark.load_model(str(model), dfs_tmpdir=scratch)
         frame: DataFrame = engine.from_arrow(numbered).to_native()
         chosen = pipeline.transform(frame).select(_ROW, CLASS_INDEX, vector_to_array(F.col(PROBABILITY))).collect()
-    except (PySparkException, OSError) as problem:
-        text = str(problem).strip().splitlines()[0]
-        raise ModelError(f"Spark cannot apply the pipeline in {model}: {text}. Train the model again.") from None
+    except (PySparkException, Py4JJavaError, MlflowException, OSError) as problem:
+        # Java's own errors begin with a line that only says which call it was
+        text = " ".join(" ".join(str(problem).strip().splitlines()[:2]).split())[:500].rstrip(".")
+        raise ModelError(f"Spark cannot apply the saved pipeline: {text}. Train the model again.") from None
     answers = sorted((tuple(row) for row in chosen), key=lambda row: row[0])
     labels = np.array([row[1] for row in answers]).astype(np.int64)
     return labels, np.array([row[2] for row in answers], dtype=np.float64)
