@@ -20,9 +20,11 @@ from workload_forecast.registry.promotion import (
     DECISION,
     PREVIOUS,
     Decision,
+    complete,
     find_version,
     moving,
     promote,
+    read_decision,
     roll_back,
     version_of,
 )
@@ -182,3 +184,31 @@ def test_versions_are_found_by_number_or_the_newest(client: MlflowClient) -> Non
         find_version(client, NAME, "7")
     with pytest.raises(ModelError, match="train one first"):
         find_version(client, "other")
+
+
+def test_a_rollback_is_kept_with_both_versions(client: MlflowClient) -> None:
+    promote(client, NAME, decision(1))
+    promote(client, NAME, decision(2, 1))
+    roll_back(client, NAME, "bob", "wrong at night", "a run")
+    kept = {number: read_decision(client.get_model_version(NAME, number)) for number in "123"}
+    assert kept["3"] is None
+    assert [(d.action, d.champion, d.by, d.why, d.run) for d in (kept["1"], kept["2"]) if d] == [
+        ("rolled back", "2", "bob", "wrong at night", "a run"),
+        ("withdrawn", "2", "bob", "wrong at night", "a run"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"who": "ada"}', "1"])
+def test_a_decision_of_another_form_is_still_one(client: MlflowClient, text: str) -> None:
+    client.set_model_version_tag(NAME, "1", DECISION, text)
+    found = read_decision(client.get_model_version(NAME, "1"))
+    assert found is not None
+    assert (found.action, found.version) == ("decided on", "1")
+
+
+def test_a_broken_move_is_completed(client: MlflowClient) -> None:
+    complete(client, NAME)
+    assert state(client) == {}
+    client.set_registered_model_alias(NAME, CHAMPION, "2")
+    complete(client, NAME)
+    assert state(client) == {CHAMPION: "2", "2": "Production"}

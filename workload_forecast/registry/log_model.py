@@ -13,6 +13,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from narwhals.dtypes import DType
 from pyspark.sql import SparkSession
 
+from workload_forecast.config import DEFAULT_MODEL
 from workload_forecast.errors import ModelError
 from workload_forecast.features.grid import MissingHours
 from workload_forecast.model.pipeline import ALGORITHMS, PREDICTION
@@ -30,7 +31,7 @@ from workload_forecast.schemas import (
 )
 from workload_forecast.serving.pyfunc import DEFAULTS, HOURS, SERVERS, START
 
-MODEL_NAME = "workload-forecast"
+MODEL_NAME = DEFAULT_MODEL
 ARTIFACT_PATH = "model"
 
 #: What the ``python_function`` flavour needs; named, because to infer it MLflow would start a second JVM (40 s against

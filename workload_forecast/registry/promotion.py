@@ -11,9 +11,9 @@ import json
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 
 from mlflow import MlflowClient
@@ -30,17 +30,24 @@ STALE_SECONDS = 300.0
 _HOLDER = "workload_forecast.holder"
 
 
+class OvertakenError(ModelError):
+    """Another version has become the champion since the comparison: compare again."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """What was decided about a version, by whom and why; it is kept with the version.
 
     Attributes:
-        action: ``promoted``, ``refused`` or ``rolled back``.
+        action: ``promoted``, ``refused``, ``rolled back`` (to this version) or ``withdrawn`` (it served, and the one
+            before it was taken back).
         version: it is about.
         champion: the version that served when it was decided; empty if none did.
         by: the user's name.
         why: one line.
         at: time, UTC.
+        numbers: what was measured for it.
+        run: MLflow's run that holds the whole table of checks.
     """
 
     action: str
@@ -49,11 +56,24 @@ class Decision:
     by: str
     why: str
     at: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    run: str = ""
 
     def as_json(self) -> str:
         """Return it as a tag's value, with the time of now where none is given."""
         at = self.at or datetime.now(timezone.utc).isoformat(timespec="seconds")
-        return json.dumps({**self.__dict__, "at": at})
+        return json.dumps({**asdict(self), "at": at})
+
+
+def read_decision(version: ModelVersion) -> Decision | None:
+    """Return the last decision about a version; None if there was none."""
+    text = version.tags.get(DECISION)
+    if text is None:
+        return None
+    try:
+        return Decision(**json.loads(text))
+    except (ValueError, TypeError):  # of another version of this project, or set by hand
+        return Decision("decided on", str(version.version), "", "", f"the tag {DECISION} has a form that is not known")
 
 
 def version_of(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
@@ -96,20 +116,29 @@ def promote(client: MlflowClient, name: str, decision: Decision, patience_s: flo
         patience_s: how long another move is waited for.
 
     Raises:
-        ModelError: another champion has come meanwhile, or somebody else's move does not end.
+        OvertakenError: another champion has come meanwhile.
+        ModelError: somebody else's move does not end.
     """
     with moving(client, name, patience_s):
         champion = version_of(client, name, CHAMPION)
         now = str(champion.version) if champion else ""
         if now not in {decision.champion, decision.version}:
-            raise ModelError(
+            raise OvertakenError(
                 f"version {now or 'none'} of {name} has become the champion since version {decision.version} was "
                 f"compared with {decision.champion or 'none'}: promote it again."
             )
         _move(client, name, decision, now)
 
 
-def roll_back(client: MlflowClient, name: str, by: str, why: str, patience_s: float = 60.0) -> Decision:
+def complete(client: MlflowClient, name: str, patience_s: float = 60.0) -> None:
+    """Give the champion its stage, in case the move that made it the champion was broken off before that."""
+    with moving(client, name, patience_s):
+        champion = version_of(client, name, CHAMPION)
+        if champion is not None:
+            _set_stages(client, name, str(champion.version))
+
+
+def roll_back(client: MlflowClient, name: str, by: str, why: str, run: str = "", patience_s: float = 60.0) -> Decision:
     """Make the previous champion the champion again; the one that was it becomes the previous one.
 
     Raises:
@@ -119,7 +148,8 @@ def roll_back(client: MlflowClient, name: str, by: str, why: str, patience_s: fl
         champion, previous = (version_of(client, name, alias) for alias in (CHAMPION, PREVIOUS))
         if champion is None or previous is None or champion.version == previous.version:
             raise ModelError(f"{name} has no previous champion to go back to: promote a version by its number instead.")
-        decision = Decision("rolled back", str(previous.version), str(champion.version), by, why)
+        decision = Decision("rolled back", str(previous.version), str(champion.version), by, why, run=run)
+        record(client, name, replace(decision, action="withdrawn", version=str(champion.version)))
         _move(client, name, decision, str(champion.version))
     return decision
 

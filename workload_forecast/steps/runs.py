@@ -138,6 +138,12 @@ class Runs:
         _log_durations(before, self.progress.durations)
         return info
 
+    def begin(self, step: str, parameters: Mapping[str, Any]) -> str:
+        """Describe the active run as that of a step which is never answered from another run; return its id."""
+        mlflow.set_tag(f"{TAG}step", step)
+        _log_parameters(parameters)
+        return str(_active().info.run_id)
+
     def summarise(self, result: Result) -> None:
         """Give the active run, the parent of several steps, the metrics of the step that it was run for."""
         mlflow.log_metrics(result.info.get("metrics", {}))
