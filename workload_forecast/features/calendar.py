@@ -71,7 +71,8 @@ def _weekday(days: Times) -> Numbers:
 def _week_of_year(days: Times, weekday: Numbers) -> Numbers:
     """ISO weeks: a week belongs to the year of its Thursday."""
     thursday = days + (4 - weekday)
-    return (thursday - thursday.astype("datetime64[Y]")).astype(np.int64) // 7 + 1
+    week: Numbers = (thursday - thursday.astype("datetime64[Y]")).astype(np.int64) // 7 + 1
+    return week
 
 
 def _holidays(first: int, last: int) -> Times:
