@@ -33,14 +33,13 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Time = Annotated[str, Field(examples=["2016-07-01T00:00:00Z"], json_schema_extra={"format": "date-time"})]
 
 
-def _no_default(schema: dict[str, Any]) -> None:
-    """A field may be left out, but its default is no value that may be given."""
-    schema.pop("default", None)
-
-
-def _distinct(schema: dict[str, Any]) -> None:
-    _no_default(schema)
-    schema["uniqueItems"] = True
+def _as_checked(schema: dict[str, Any]) -> None:
+    """Say what the types do not: what is empty by default may be left out, but not be given."""
+    for name in ("server", "servers", "start"):
+        del schema["properties"][name]["default"]
+    schema["properties"]["servers"]["uniqueItems"] = True
+    schema["oneOf"] = [{"required": ["server"]}, {"required": ["servers"]}]
+    schema["examples"] = [{"server": "10.0.0.1"}, {"servers": ["a", "b"], "start": "2016-07-01T00:00:00Z", "hours": 24}]
 
 
 class _Strict(BaseModel):
@@ -50,19 +49,13 @@ class _Strict(BaseModel):
 class ForecastRequest(_Strict):
     """A server, or several, and the hours that are asked for."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"server": "10.0.0.1"}, {"servers": ["a", "b"], "start": "2016-07-01T00:00:00Z", "hours": 24}],
-            "oneOf": [{"required": ["server"]}, {"required": ["servers"]}],
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=_as_checked)
     # what is left out is empty, which nothing that is given can be
-    server: Name = Field("", description="one server", json_schema_extra=_no_default)
-    servers: list[Name] = Field([], min_length=1, description="several, each once", json_schema_extra=_distinct)
+    server: Name = Field("", description="one server")
+    servers: list[Name] = Field([], min_length=1, description="several, each once")
     start: Time = Field(
         "",
         description="first hour, UTC if it names no zone; without it, the first hour after the newest known one",
-        json_schema_extra=_no_default,
     )
     hours: Annotated[int, Field(ge=1, le=HORIZON_HOURS, description="how many hours from there on")] = HORIZON_HOURS
 
