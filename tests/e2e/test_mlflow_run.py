@@ -148,6 +148,6 @@ def test_a_rollback_keeps_its_reason_to_the_letter(checkout: Checkout, tmp_path:
         client.set_registered_model_alias(name, alias, version)
     done = checkout.mlflow_run("rollback", {"why": "it's wrong; at night"}, f"'{checkout.folder}'", tmp_path)
     assert done.returncode == 0, done.stderr
-    version = client.get_model_version_by_alias(name, "champion")
-    assert str(version.version) == "1"
-    assert json.loads(version.tags["workload_forecast.decision"])["why"] == "it's wrong; at night"
+    champion = client.get_model_version_by_alias(name, "champion")
+    assert str(champion.version) == "1"
+    assert json.loads(champion.tags["workload_forecast.decision"])["why"] == "it's wrong; at night"
