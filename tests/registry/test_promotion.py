@@ -212,3 +212,11 @@ def test_a_broken_move_is_completed(client: MlflowClient) -> None:
     client.set_registered_model_alias(NAME, CHAMPION, "2")
     complete(client, NAME)
     assert state(client) == {CHAMPION: "2", "2": "Production"}
+
+
+def test_a_lock_that_was_taken_over_is_left_to_its_new_holder(client: MlflowClient) -> None:
+    with moving(client, NAME):
+        client.delete_registered_model(f"{NAME}.moving")
+        client.create_registered_model(f"{NAME}.moving", {"workload_forecast.holder": "somebody else"})
+    assert client.get_registered_model(f"{NAME}.moving")
+    client.delete_registered_model(f"{NAME}.moving")

@@ -196,7 +196,7 @@ def moving(client: MlflowClient, name: str, patience_s: float = 60.0) -> Iterato
     try:
         yield
     finally:
-        client.delete_registered_model(lock)
+        _release(client, lock, holder)
 
 
 def _take(client: MlflowClient, lock: str, holder: str) -> bool:
@@ -208,6 +208,16 @@ def _take(client: MlflowClient, lock: str, holder: str) -> bool:
         _free_if_stale(client, lock)
         return False
     return True
+
+
+def _release(client: MlflowClient, lock: str, holder: str) -> None:
+    """Delete the lock, unless it was taken for stale and is somebody else's by now."""
+    try:
+        if client.get_registered_model(lock).tags.get(_HOLDER) == holder:
+            client.delete_registered_model(lock)
+    except MlflowException as problem:
+        if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
 
 
 def _free_if_stale(client: MlflowClient, lock: str) -> None:
