@@ -124,3 +124,34 @@ def test_what_compose_reads(folder: Path) -> None:
     )
     assert start.returncode == 1
     assert "the database postgresql://mlflow@database/mlflow did not answer within 1 s" in start.stderr
+
+
+@pytest.mark.targets
+def test_the_forecast_service_beside_it(folder: Path) -> None:
+    make_passwords(folder)
+    text = (folder / ".env").read_text()
+    (folder / ".env").write_text(
+        text.replace("COMPOSE_PROFILES=azurite\n", "COMPOSE_PROFILES=azurite,service\n")
+        + "SERVICE_TRACKING_USERNAME=forecasts\nSERVICE_TRACKING_PASSWORD=a-password-of-its-own\n"
+    )
+    done = config(folder)
+    assert done.returncode == 0, done.stderr
+    services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    assert set(services) == {"database", "blobs", "tracking", "forecast-service", "forecast-follower"}
+    service, follower = services["forecast-service"], services["forecast-follower"]
+    assert service["ports"] == ["127.0.0.1:8080:8080/tcp"]
+    assert "ports" not in follower
+    for part in (service, follower):
+        assert part["image"] == "workload-forecast-service"
+        assert part["build"] == {"context": str(folder.parent), "dockerfile": "docker/service.Dockerfile"}
+        assert (part["read_only"], part["cap_drop"], part["tmpfs"]) == (True, ["ALL"], ["/tmp"])
+        assert part["security_opt"] == ["no-new-privileges:true"]
+        assert "exchange:/data:rw" in part["volumes"]
+    known = " ".join(service["environment"])
+    assert not [word for word in ("MLFLOW", "AZURE", "PASSWORD", "KEY") if word in known], "the follower's alone"
+    assert follower["environment"]["MLFLOW_TRACKING_PASSWORD"] == "a-password-of-its-own"
+    assert "a-password-of-its-own" not in " ".join([*follower["command"], *service["command"]])
+    host = follower["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://")
+    assert host in services["tracking"]["environment"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    grace = int(service["stop_grace_period"].removesuffix("s"))
+    assert grace > 30, "longer than the longest request"
