@@ -56,6 +56,13 @@ def config(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def started(shown: str, profiles: set[str]) -> dict[str, Any]:
+    """Services without a profile, or with one of these; docker-compose 1.29 shows the others as well."""
+    services: dict[str, Any] = yaml.safe_load(shown)["services"]
+    given = {name: set(service.get("profiles", [])) for name, service in services.items()}
+    return {name: service for name, service in services.items() if not given[name] or given[name] & profiles}
+
+
 def secrets(folder: Path) -> dict[str, str]:
     """The file as a shell reads it, which a backup does; compose has rules of its own."""
     shown = "set -a; . ./.env; env -0"
@@ -102,7 +109,7 @@ def test_what_compose_reads(folder: Path) -> None:
     make_passwords(folder)
     done = config(folder)
     assert done.returncode == 0, done.stderr
-    services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    services = started(done.stdout, {"azurite"})
     assert set(services) == {"database", "blobs", "tracking"}
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert sorted(ports) == ["127.0.0.1:10000:10000/tcp", "127.0.0.1:5000:5000/tcp"]
@@ -136,7 +143,7 @@ def test_the_forecast_service_beside_it(folder: Path) -> None:
     )
     done = config(folder)
     assert done.returncode == 0, done.stderr
-    services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    services = started(done.stdout, {"azurite", "service"})
     assert set(services) == {"database", "blobs", "tracking", "forecast-service", "forecast-follower"}
     service, follower = services["forecast-service"], services["forecast-follower"]
     assert service["ports"] == ["127.0.0.1:8080:8080/tcp"]
