@@ -169,3 +169,22 @@ def test_a_model_for_another_horizon_is_refused(lag_model: Path, tmp_path: Path)
     set_fact(folder, horizon_hours=24)
     with pytest.raises(ModelError, match="horizon of 24 h"):
         Forecaster.load(folder)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    rows=hourly_tables(max_rows_each=8),
+    later=st.integers(0, 48),
+    silence=st.sampled_from([0, 1, 40, 680, 700, 729, 730]),
+    idle=st.booleans(),
+)
+def test_rows_prepared_for_an_earlier_start_answer_as_a_fresh_forecast(
+    forecaster: Forecaster, zero_model: Path, rows: list[Row], later: int, silence: int, idle: bool
+) -> None:
+    """Nothing was observed in between; what the later start does not reach any more must not be used."""
+    model = Forecaster.load(zero_model) if idle else forecaster
+    start = max(row["hour"] for row in rows) + (1 + silence) * HOUR
+    asked = ["10.0.0.3", "10.0.0.2", "10.0.0.1", "unseen"]
+    history = frame(rows)
+    found = model.answer(model.prepare(history, start, 96), asked, start + later * HOUR)
+    assert found.equals(model.forecast(history, asked, start + later * HOUR))

@@ -13,6 +13,7 @@ source        when, and what
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ from workload_forecast.schemas import (
     TRAILING_HOURS,
 )
 from workload_forecast.serving.facts import Facts
-from workload_forecast.serving.history import HOUR, Prepared, check_start, prepare
-from workload_forecast.serving.saved_trees import Doubles
+from workload_forecast.serving.history import HOUR, LOOK_BACK_HOURS, Prepared, check_start, prepare
+from workload_forecast.serving.saved_trees import Doubles, Integers
 from workload_forecast.serving.scorer import Scorer
 
 MODEL, BASELINE, NONE = "model", "baseline", "none"
@@ -45,6 +46,15 @@ RECENT_FEATURES = tuple(
     and name not in {f"total_load_lag_{k}h" for k in LAG_HOURS if k >= HORIZON_HOURS + TRAILING_HOURS["7d"]}
 )
 _RECENT = [FEATURE_NAMES.index(name) for name in RECENT_FEATURES]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is said of each row, as plain arrays."""
+
+    labels: Integers  #: position of the class; without meaning where the source is ``none``
+    probabilities: Doubles  #: rows × classes; NaN where the source is ``none``
+    sources: Integers  #: position in :data:`SOURCES`
 
 
 class Forecaster:
@@ -114,6 +124,23 @@ class Forecaster:
         Raises:
             SettingsError: ``hours`` is not 1 to 48, or the prepared rows do not hold these hours.
         """
+        asked = _once(servers)
+        columns = self._columns(self.decide_prepared(prepared, asked, start, hours))
+        times = np.datetime64(start, "us") + np.arange(hours) * np.timedelta64(1, "h")
+        keys = {
+            "server": pa.array([name for name in asked for _ in range(hours)], pa.string()),
+            "hour": pa.array(np.tile(times, len(asked)), pa.timestamp("us")),
+        }
+        return pa.table(keys | columns)
+
+    def decide_prepared(
+        self, prepared: Prepared, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS
+    ) -> Answers:
+        """Return what :meth:`answer` says, without names and times: a row for each server and hour, in that order.
+
+        Later starts than the prepared one are answered as if nothing had been observed in between; what is too old
+        for such a start is left aside, so that the answer is that of a fresh :meth:`forecast`.
+        """
         check_start(start)
         first = (start - prepared.start) // HOUR
         if first < 0 or first + _checked(hours) > prepared.hours:
@@ -122,19 +149,18 @@ class Forecaster:
                 f"{hours} hours from {start} were asked for, but {prepared.start} to {last} were prepared."
             )
         asked = _once(servers)
+        reach = LOOK_BACK_HOURS - first
         at = [(row, prepared.servers[name]) for row, name in enumerate(asked) if name in prepared.servers]
+        if first:
+            at = [(row, position) for row, position in at if prepared.last_seen[position] <= reach]
         rows, positions = np.array(at, dtype=np.int64).reshape(-1, 2).T
         features = np.full((len(asked), hours, len(FEATURE_NAMES)), np.nan)
         same_hour = np.full((len(asked), hours), np.nan)
-        features[rows] = prepared.features[positions, first : first + hours]
-        same_hour[rows] = prepared.same_hour[positions, first : first + hours]
-        columns = self.answer_rows(features.reshape(-1, len(FEATURE_NAMES)), same_hour.reshape(-1))
-        times = np.datetime64(start, "us") + np.arange(hours) * np.timedelta64(1, "h")
-        keys = {
-            "server": pa.array([name for name in asked for _ in range(hours)], pa.string()),
-            "hour": pa.array(np.tile(times, len(asked)), pa.timestamp("us")),
-        }
-        return pa.table(keys | columns)
+        span = slice(first, first + hours)
+        features[rows] = prepared.features[positions, span]
+        near = prepared.same_hour_age[positions, span] <= reach
+        same_hour[rows] = np.where(near, prepared.same_hour[positions, span], np.nan)
+        return self.decide(features.reshape(-1, len(FEATURE_NAMES)), same_hour.reshape(-1))
 
     def answer_rows(self, features: Doubles, same_hour: Doubles | None = None) -> dict[str, pa.Array]:
         """Return the columns ``prediction`` to ``source`` of :meth:`answer` for rows of features.
@@ -146,6 +172,10 @@ class Forecaster:
         Raises:
             DataError: a row that the model is asked about lacks a feature of the calendar.
         """
+        return self._columns(self.decide(features, same_hour))
+
+    def decide(self, features: Doubles, same_hour: Doubles | None = None) -> Answers:
+        """Return what :meth:`answer_rows` says, as plain arrays; arguments and errors are the same."""
         classes, size = self.scorer.classes, len(features)
         labels = np.zeros(size, dtype=np.int64)
         probabilities = np.full((size, len(classes)), np.nan)
@@ -158,14 +188,17 @@ class Forecaster:
             facts, loads = self.scorer.facts, same_hour[by_baseline]
             labels[by_baseline] = (loads > facts.low).astype(np.int64) + (loads > facts.high)
             probabilities[by_baseline] = self._shares[labels[by_baseline]]
-        silent = ~(by_model | by_baseline)
-        confidence = np.take_along_axis(probabilities, labels[:, np.newaxis], axis=1)[:, 0]
-        source = np.select([by_model, by_baseline], [0, 1], 2)
+        return Answers(labels, probabilities, np.select([by_model, by_baseline], [0, 1], 2))
+
+    def _columns(self, answers: Answers) -> dict[str, pa.Array]:
+        classes, silent = self.scorer.classes, answers.sources == SOURCES.index(NONE)
+        confidence = np.take_along_axis(answers.probabilities, answers.labels[:, np.newaxis], axis=1)[:, 0]
+        shares = answers.probabilities
         return {
-            "prediction": _names(labels, classes, silent),
-            **{f"probability_{name}": pa.array(probabilities[:, i], mask=silent) for i, name in enumerate(classes)},
+            "prediction": _names(answers.labels, classes, silent),
+            **{f"probability_{name}": pa.array(shares[:, i], mask=silent) for i, name in enumerate(classes)},
             "confidence": pa.array(confidence, mask=silent),
-            "source": _names(source, SOURCES, np.zeros(size, dtype=np.bool_)),
+            "source": _names(answers.sources, SOURCES, np.zeros(len(silent), dtype=np.bool_)),
         }
 
 

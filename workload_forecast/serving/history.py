@@ -50,6 +50,8 @@ class Prepared:
     servers: Mapping[str, int]  #: position of each server that has a history
     features: Doubles  #: servers × hours × features, in the order of ``FEATURE_NAMES``; unknown ones are NaN
     same_hour: Doubles  #: servers × hours: the load of the last known hour at the same time of the day, or NaN
+    same_hour_age: Doubles  #: servers × hours: how many hours before ``start`` that load was, or NaN
+    last_seen: Doubles  #: servers: how many hours before ``start`` the last row was
 
 
 def prepare(
@@ -89,21 +91,25 @@ def prepare(
         past = past.filter(pl.col("server").is_in(list(dict.fromkeys(servers))))
     _check_keys(past)
     reached = _reached(past, start - LOOK_BACK_HOURS * HOUR)
+    seen = reached.group_by("server").agg(_age(pl.col("hour").max(), start).alias("age")).sort("server")
     if missing_hours == "zero":
         reached = _idle_until(reached, newest)
     if reached.is_empty():
         empty = np.zeros((0, hours, len(FEATURE_NAMES)))
-        return Prepared(start, hours, {}, empty, empty[:, :, 0])
+        return Prepared(start, hours, {}, empty, empty[:, :, 0], empty[:, :, 0], empty[:, 0, 0])
     table = _features(reached, start, hours, missing_hours)
     names = table["server"].unique(maintain_order=True).to_list()
     coming = table.filter(pl.col("hour") >= start)
     matrix = coming.select(pl.col(FEATURE_NAMES).cast(pl.Float64)).to_numpy()
+    same_hour = _same_hour(table, start)
     return Prepared(
         start,
         hours,
         {name: position for position, name in enumerate(names)},
         matrix.reshape(len(names), hours, len(FEATURE_NAMES)),
-        _same_hour(table, start).to_numpy().reshape(len(names), hours),
+        same_hour["same_hour"].to_numpy().reshape(len(names), hours),
+        same_hour["age"].to_numpy().reshape(len(names), hours),
+        seen["age"].to_numpy(),  # in the order of the servers' names, as the table is
     )
 
 
@@ -196,10 +202,16 @@ def _features(rows: pl.DataFrame, start: datetime, hours: int, missing_hours: Mi
     return collected.sort("server", "hour")
 
 
-def _same_hour(table: pl.DataFrame, start: datetime) -> pl.Series:
-    """For each hour to come, the newest known load at that hour of the day."""
+def _same_hour(table: pl.DataFrame, start: datetime) -> pl.DataFrame:
+    """For each hour to come, the newest known load at that hour of the day, and its age at ``start``."""
     known = table.filter(pl.col("hour") < start, pl.col(PRIMARY_MEASURE).is_not_null())
-    newest = known.group_by("server", "hour_of_day").agg(pl.col(PRIMARY_MEASURE).last().alias("same_hour"))
+    newest = known.group_by("server", "hour_of_day").agg(
+        pl.col(PRIMARY_MEASURE).last().alias("same_hour"), _age(pl.col("hour").last(), start).alias("age")
+    )
     coming = table.filter(pl.col("hour") >= start).select("server", "hour", "hour_of_day")
-    joined = coming.join(newest, on=["server", "hour_of_day"], how="left", maintain_order="left")
-    return joined["same_hour"]
+    return coming.join(newest, on=["server", "hour_of_day"], how="left", maintain_order="left")
+
+
+def _age(hour: pl.Expr, start: datetime) -> pl.Expr:
+    """Hours from ``hour`` to ``start``."""
+    return (pl.lit(start, dtype=pl.Datetime("us")) - hour).dt.total_hours().cast(pl.Float64)
