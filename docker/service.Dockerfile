@@ -30,7 +30,7 @@ RUN /opt/environment/bin/python -m pip install --no-cache-dir --no-compile --no-
 # Then bytecode, because the file system is read-only later on; it counts without a look at its source.
 RUN cd /opt/environment/lib/python3*/site-packages \
  && rm -rf pip pip-* setuptools setuptools-* flit_core flit_core-* ../../../bin/pip* \
-      pandas/tests pyarrow/tests pyarrow/include pyarrow/src numpy/_core/include scipy/*/tests scipy/*/*/tests \
+      pyarrow/tests pyarrow/include pyarrow/src numpy/_core/include scipy/*/tests scipy/*/*/tests \
       pyarrow/libarrow_flight.* pyarrow/_flight.* pyarrow/libarrow_python_flight.* \
  && /opt/environment/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash .
 

@@ -13,8 +13,8 @@ Rule = Callable[[list[Document]], Iterator[str]]
 
 #: What the requirements give a pod of the service, in cores and bytes.
 CPU, MEMORY = 0.5, 2 * 2**30
-#: `request_timeout_s` of the service.
-LONGEST_REQUEST = 30
+#: Seconds in which the service answers what it has begun: `request_timeout_s` for the body, and again for the answer.
+LONGEST_END = 61
 UNITS = {"": 1.0, "m": 1e-3, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
 
 
@@ -174,7 +174,7 @@ def no_request_is_lost(documents: list[Document]) -> Iterator[str]:
     pod = deployment["spec"]["template"]["spec"]
     [service] = [container for container in pod["containers"] if container["name"] == "service"]
     command = service.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
-    if not 5 <= int(command[1]) <= pod.get("terminationGracePeriodSeconds", 30) - LONGEST_REQUEST - 5:
+    if not 5 <= int(command[1]) <= pod.get("terminationGracePeriodSeconds", 30) - LONGEST_END - 5:
         yield "the last requests have no time to finish"
     paths = {"startupProbe": "/ping", "livenessProbe": "/ping", "readinessProbe": "/health"}
     ports = {port["name"]: port["containerPort"] for port in service["ports"]}
