@@ -160,4 +160,4 @@ def test_the_forecast_service_beside_it(folder: Path) -> None:
     assert "a-password-of-its-own" not in " ".join([*follower["command"], *service["command"]])
     host = follower["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://")
     assert host in services["tracking"]["environment"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
-    assert service["stop_grace_period"] == "1m10s", "longer than the service takes to answer what it has begun"
+    assert service["stop_grace_period"] == "70s", "longer than the service takes to answer what it has begun"
