@@ -81,6 +81,10 @@ ui: setup ## Open MLflow's UI on this machine's runs (PORT=5000)
 	echo "MLflow's UI: http://127.0.0.1:$(PORT) (Ctrl-C ends it)"; \
 	$(ACTIVATED) mlflow ui --workers 1 --host 127.0.0.1 --port $(PORT) --backend-store-uri "$(MLFLOW_TRACKING_URI)"
 
+.PHONY: serve
+serve: setup ## Answer forecasts over HTTP with the champion (PORT=8080)
+	@$(ACTIVATED) workload-forecast serve --port $(if $(filter file,$(origin PORT)),8080,$(PORT)) --duration $(DURATION)
+
 .PHONY: test
 test: setup-dev ## Run the tests (PYTEST_OPTIONS='-k etl')
 	@$(ACTIVATED) python -m pytest -m "not e2e and not stack and not targets" $(PYTEST_OPTIONS)

@@ -158,7 +158,14 @@ def _add_target_commands() -> None:
     cli.add_command(target_commands.target)
 
 
+def _add_service_commands() -> None:
+    from workload_forecast import service_commands
+
+    service_commands.add_to(cli)
+
+
 _add_target_commands()
+_add_service_commands()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ EXPERIMENT = "workload-forecast"
 TAG = "workload_forecast."
 
 #: Prefix of a parameter's value in effect where ``mlflow run`` logged an empty one under its name.
-_EFFECTIVE = "effective_"
+EFFECTIVE = "effective_"
 
 #: A step's work: writes tables into the draft folder and returns what ``info.json`` and later steps shall know.
 Work = Callable[[Path], dict[str, Any]]
@@ -214,7 +214,7 @@ def _log_parameters(parameters: Mapping[str, Any]) -> None:
     known = MlflowClient().get_run(_active().info.run_id).data.params
     values = {name: "" if value is None else str(value) for name, value in parameters.items()}
     fresh = {name: value for name, value in values.items() if name not in known}
-    effective = {_EFFECTIVE + name: value for name, value in values.items() if known.get(name, value) != value}
+    effective = {EFFECTIVE + name: value for name, value in values.items() if known.get(name, value) != value}
     mlflow.log_params({name: value for name, value in {**fresh, **effective}.items() if name not in known})
 
 
@@ -222,7 +222,7 @@ def _answer_from(found: Run) -> None:
     """Give the active run what the run that it is answered from found out, so that the two compare equal."""
     mlflow.set_tag(f"{TAG}reused_run", found.info.run_id)
     mlflow.log_metrics(found.data.metrics)
-    _log_parameters({name: value for name, value in found.data.params.items() if not name.startswith(_EFFECTIVE)})
+    _log_parameters({name: value for name, value in found.data.params.items() if not name.startswith(EFFECTIVE)})
 
 
 def _log_durations(before: Mapping[str, float], after: Mapping[str, float]) -> None:
