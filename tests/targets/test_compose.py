@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.targets.machines.process import MachineError, free_port, which
+from workload_forecast.cli import cli
 
 DOCKER = Path(__file__).parents[2] / "docker"
 #: Azurite's account and the start of its key when it is given none: both are in its documentation.
@@ -160,4 +161,8 @@ def test_the_forecast_service_beside_it(folder: Path) -> None:
     assert "a-password-of-its-own" not in " ".join([*follower["command"], *service["command"]])
     host = follower["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://")
     assert host in services["tracking"]["environment"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    for part in (service, follower):
+        name, *given = part["command"]
+        parsed = cli.commands[name].make_context(name, [str(word) for word in given]).params
+        assert parsed["model"] == "workload-forecast"
     assert service["stop_grace_period"] == "70s", "longer than the service takes to answer what it has begun"

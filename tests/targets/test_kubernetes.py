@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,7 +17,9 @@ import yaml
 
 from tests.targets.machines.process import MachineError, check, which
 from tests.targets.manifests import Document, of, problems
+from workload_forecast.cli import cli
 from workload_forecast.config import load_settings
+from workload_forecast.service_commands import ALIAS, MODEL
 
 pytestmark = pytest.mark.targets
 
@@ -90,6 +93,17 @@ def test_settings_are_ones_that_the_follower_takes(documents: list[Document], tm
     (tmp_path / "settings.json").write_text(profile["settings.json"])
     settings = load_settings(None, tmp_path / "settings.json")
     assert settings.storage_account, "from another machine's results there is no other way"
+
+
+def test_the_command_line_takes_what_the_containers_are_given(documents: list[Document]) -> None:
+    values = {name: value for config in of(documents, "ConfigMap") for name, value in config["data"].items()}
+    parsed = {}
+    for part in pod(documents)["containers"]:
+        name, *given = (re.sub(r"\$\((\w+)\)", lambda found: values[found[1]], word) for word in part["args"])
+        parsed[part["name"]] = cli.commands[name].make_context(name, given).params
+    assert (parsed["service"]["port"], parsed["service"]["follow"]) == (8080, False)
+    assert (parsed["follower"]["model"], parsed["follower"]["alias"]) == (MODEL, ALIAS)
+    assert parsed["follower"]["interval"] == 5.0
 
 
 def test_the_example_changes_what_an_installation_has_of_its_own(tmp_path: Path) -> None:

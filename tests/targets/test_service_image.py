@@ -272,4 +272,3 @@ def test_the_size_of_the_image(engine: DockerEngine, image: str, record_property
 def test_commands_need_nothing_that_the_image_has_not(engine: DockerEngine, image: str, command: list[str]) -> None:
     done = engine.docker("run", "--rm", *OPTIONS, image, *command, check=False)
     assert done.returncode == 0, done.stderr
-
