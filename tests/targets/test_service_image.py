@@ -136,15 +136,14 @@ def make_key(folder: Path) -> str:
     return token
 
 
-def forecast(url: str, token: str, **body: object) -> requests.Response:
+def forecast(url: str, token: str, **body: str) -> requests.Response:
     return requests.post(
         f"{url}/forecast", json=body, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=30
     )
 
 
-def test_the_container_answers_with_a_key_and_not_without(
-    engine: DockerEngine, image: str, exchange: Path, folder: Path
-) -> None:
+@pytest.mark.usefixtures("image")
+def test_the_container_answers_with_a_key_and_not_without(engine: DockerEngine, exchange: Path, folder: Path) -> None:
     token = make_key(folder)
     with service(engine, {exchange: "/data/exchange:ro", folder / "keys": "/run/keys:ro"}) as (name, url):
         wait_for(engine, name, lambda: fetch(f"{url}/health"))
@@ -172,7 +171,8 @@ def test_the_container_answers_with_a_key_and_not_without(
         assert state(engine, name, "State", "ExitCode") == 0, logs(engine, name)
 
 
-def test_without_a_model_it_is_alive_and_not_healthy(engine: DockerEngine, image: str, folder: Path) -> None:
+@pytest.mark.usefixtures("image")
+def test_without_a_model_it_is_alive_and_not_healthy(engine: DockerEngine, folder: Path) -> None:
     (folder / "exchange").mkdir()
     with service(engine, {folder / "exchange": "/data/exchange:ro"}) as (name, url):
         wait_for(engine, name, lambda: fetch(f"{url}/ping") is not None)
@@ -183,7 +183,8 @@ def test_without_a_model_it_is_alive_and_not_healthy(engine: DockerEngine, image
         assert forecast(url, "", server="a").status_code == 401, "nobody learns more without a key"
 
 
-def test_a_volume_takes_keys_and_the_service_follows_them(engine: DockerEngine, image: str, exchange: Path) -> None:
+@pytest.mark.usefixtures("image")
+def test_a_volume_takes_keys_and_the_service_follows_them(engine: DockerEngine, exchange: Path) -> None:
     volume = f"keys-{os.getpid()}"
     mounts: dict[Path | str, str] = {volume: "/data", exchange: "/data/exchange:ro"}
     try:
@@ -212,8 +213,9 @@ def registered(tracking: TrackingServer, model: Path) -> str:
     return name
 
 
+@pytest.mark.usefixtures("image")
 def test_follower_and_service_share_a_volume(
-    engine: DockerEngine, image: str, tracking: TrackingServer, registered: str, history: Path, folder: Path
+    engine: DockerEngine, tracking: TrackingServer, registered: str, history: Path, folder: Path
 ) -> None:
     token = make_key(folder)
     given = folder / "given"
