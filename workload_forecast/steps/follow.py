@@ -43,6 +43,7 @@ _IMPATIENT = {
 }
 
 _LONGEST_PROBLEM = 400
+_ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def run_follow(options: FollowOptions) -> None:
         os.environ.setdefault(name, value)
     for name in ("alembic", "urllib3"):  # what is wrong is said once, by us
         logging.getLogger(name).setLevel(logging.ERROR)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDS:
         signal.signal(number, _end)
     if options.parent is not None:
         os.nice(10)  # the service, which somebody waits for, shares these cores
@@ -179,6 +180,8 @@ def in_one_line(problem: Exception) -> str:
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    for number in _ENDS:  # once is enough: a second one would break off the tidying up
+        signal.signal(number, signal.SIG_IGN)
     raise SystemExit(0)
 
 
