@@ -65,7 +65,7 @@ def place(tmp_path: Path, tracking_uri: str, monkeypatch: pytest.MonkeyPatch) ->
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient()
     client.create_experiment(tmp_path.name, artifact_location=(tmp_path / "artifacts").as_uri())
-    mlflow.set_experiment(tmp_path.name)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
     client.create_registered_model(tmp_path.name)
     measures: dict[str, Any] = {"peak_slot": 0, "sessions": 1, **dict.fromkeys(MEASURES, 1.0)}
     hours = [START - n * HOUR for n in range(1, 200)]
