@@ -63,8 +63,7 @@ def engine_for_mlflow(engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.
     shim = tmp_path / "bin" / "docker"
     shim.parent.mkdir()
     shim.write_text(
-        '#!/bin/sh\n[ "$1" = build ] && { shift; set -- build --network host "$@"; }\n'
-         f'exec {which("docker")} "$@"\n'
+        f'#!/bin/sh\n[ "$1" = build ] && {{ shift; set -- build --network host "$@"; }}\nexec {which("docker")} "$@"\n'
     )
     shim.chmod(0o755)
     for name, value in {**engine.environment(), "PATH": f"{shim.parent}:{engine.environment()['PATH']}"}.items():

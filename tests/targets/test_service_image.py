@@ -246,6 +246,26 @@ def test_follower_and_service_share_a_volume(
         engine.docker("volume", "rm", volume)
 
 
+@pytest.mark.usefixtures("image")
+def test_one_container_does_both(
+    engine: DockerEngine, tracking: TrackingServer, registered: str, history: Path, folder: Path
+) -> None:
+    (folder / "part-0.parquet").write_bytes((history / "part-0.parquet").read_bytes())
+    port = free_port()
+    url, volume = f"http://127.0.0.1:{port}", f"both-{os.getpid()}"
+    command = ["serve", "--host", "127.0.0.1", "--port", str(port), "--model", registered, "--history", "/given"]
+    variables = {"MLFLOW_TRACKING_URI": tracking.uri, "WORKLOAD_FORECAST_SERVICE_URL": url}
+    try:
+        with container(engine, command, {volume: "/data", folder: "/given:ro"}, variables) as name:
+            wait_for(engine, name, lambda: fetch(f"{url}/health"))
+            made = engine.docker("exec", name, "workload-forecast", "keys", "create", "me")
+            assert forecast(url, made.stdout.strip(), server="a").json()["model"]["name"] == registered
+            engine.docker("stop", "--time", "60", name)
+            assert state(engine, name, "State", "ExitCode") == 0, logs(engine, name)
+    finally:
+        engine.docker("volume", "rm", volume)
+
+
 def test_what_is_in_the_image(engine: DockerEngine, image: str) -> None:
     config = state(engine, image, "Config")
     assert config["User"] == f"{USER}:{USER}"
