@@ -84,7 +84,6 @@ def run_follow(options: FollowOptions) -> None:
     for number in _ENDS:
         signal.signal(number, _end)
     if options.parent is not None:
-        os.nice(10)  # the service, which somebody waits for, shares these cores
         threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
     progress = Progress()
     try:
