@@ -140,6 +140,7 @@ lock: setup-dev ## Renew the locks from pyproject.toml (LOCK_OPTIONS=--upgrade f
 	@cp requirements-dev.txt requirements-spark35.txt  # uv keeps the versions that it finds in the output file
 	@$(COMPILE) --extra build --extra dev --extra server requirements-spark35.in -o requirements-spark35.txt
 	@$(COMPILE_ALONE) docker/tracking/requirements.in -c requirements-dev.txt -o docker/tracking/requirements.txt
+	@$(COMPILE_ALONE) docker/service/requirements.in -c requirements-dev.txt -o docker/service/requirements.txt
 	@digest=$$(python3 -c 'import hashlib; print(hashlib.sha256(open("requirements.txt", "rb").read()).hexdigest())') \
 	  && sed -i.old "s/^# requirements.txt sha256 .*/# requirements.txt sha256 $$digest/" conda.yaml && rm conda.yaml.old
 
