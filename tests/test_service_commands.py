@@ -21,6 +21,7 @@ from workload_forecast import service_commands
 from workload_forecast.cli import run
 from workload_forecast.registry import log_model, promotion
 from workload_forecast.service.keys import Keys
+from workload_forecast.service.options import ServiceOptions
 from workload_forecast.steps import follow, serve
 from workload_forecast.steps.follow import FollowOptions
 
@@ -51,10 +52,9 @@ def test_defaults_are_what_training_and_promotion_write() -> None:
 
 def test_serve_starts_with_what_lies_in_the_results_home(called: list[Any], tmp_path: Path) -> None:
     assert run(["serve"]) == 0
-    (exchange, keys, host, port, arguments) = called[0]
-    assert exchange == tmp_path / "outputs" / "service"
-    assert keys == tmp_path / "outputs" / "service" / "keys.json"
-    assert (host, port) == ("127.0.0.1", 8080)
+    service, arguments = called[0]
+    exchange = tmp_path / "outputs" / "service"
+    assert service == ServiceOptions(exchange, exchange / "keys.json"), "the command's defaults are the service's"
     assert run(["follow", *arguments]) == 0  # the follower understands what it is told
     options: FollowOptions = called[1]
     assert (options.exchange, options.home) == (exchange, tmp_path / "outputs")
@@ -70,16 +70,24 @@ def test_what_serve_is_told_reaches_service_and_follower(
     where = ["--host", "0.0.0.0", "--port", "9", "--history", "load"]
     what = ["--model", "m", "--alias", "a", "--duration", "FULL", "--interval", "0.5"]
     assert run(["serve", *where, *what]) == 0
-    exchange, keys, host, port, arguments = called[0]
-    assert (exchange, keys, host, port) == (tmp_path / "elsewhere", tmp_path / "their.json", "0.0.0.0", 9)
+    service, arguments = called[0]
+    assert service == ServiceOptions(tmp_path / "elsewhere", tmp_path / "their.json", "0.0.0.0", 9)
     assert run(["follow", *arguments, "--parent", "7"]) == 0
     options: FollowOptions = called[1]
-    assert (options.exchange, options.history) == (exchange, tmp_path / "load")
+    assert (options.exchange, options.history) == (service.exchange, tmp_path / "load")
     assert (options.model, options.alias, options.settings.duration) == ("m", "a", "FULL")
     assert (options.interval_s, options.parent) == (0.5, 7)
     assert run(["serve", "--exchange", "x", "--keys", "k", "--follow", "false"]) == 0
-    assert called[2][:2] == (tmp_path / "x", tmp_path / "k")
-    assert called[2][4] is None
+    assert called[2] == (ServiceOptions(tmp_path / "x", tmp_path / "k"), None)
+
+
+def test_limits_come_from_options_or_variables(called: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKLOAD_FORECAST_MAX_HISTORY_AGE_HOURS", "72")
+    monkeypatch.setenv("WORKLOAD_FORECAST_MAX_ROWS", "7")
+    assert run(["serve", "--max-rows", "9", "--request-timeout-s", "2.5"]) == 0
+    service = called[0][0]
+    assert (service.max_history_age_hours, service.max_rows, service.request_timeout_s) == (72.0, 9, 2.5)
+    assert run(["serve", "--max-servers", "0"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,18 +83,47 @@ def _followed(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _limited(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what the service takes on; in containers their variables are handier."""
+    from workload_forecast.service.options import ServiceOptions
+
+    texts = {
+        "max_history_age_hours": "/health answers 503 when the newest hour is older; 0: not checked.",
+        "max_body_bytes": "Of a request.",
+        "max_rows": "Of /score and /invocations.",
+        "max_servers": "Of /forecast.",
+        "max_concurrent": "Requests that are being worked on.",
+        "request_timeout_s": "Seconds for a request's head, for its body, and for the answer.",
+    }
+    defaults = {field.name: field.default for field in fields(ServiceOptions)}
+    for name, text in reversed(texts.items()):
+        variable, flag = f"WORKLOAD_FORECAST_{name.upper()}", f"--{name.replace('_', '-')}"
+        option = click.option(
+            flag, default=defaults[name], show_default=True, envvar=variable, help=f"{text} {variable}."
+        )
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65_535), help="Port.")
 @_followed
+@_limited
 @click.option("--keys", default="", help=f"File of the keys; {KEYS_VARIABLE}.")
 @click.option("--follow", default=True, show_default="true", type=click.BOOL, help="false: follow elsewhere.")
-def serve(host: str, port: int, keys: str, *, follow: bool, **followed: Any) -> None:
+def serve(host: str, port: int, keys: str, *, follow: bool, **given: Any) -> None:
     """Answer forecasts over HTTP, and follow promotions and new hourly load."""
+    from workload_forecast.service.options import ServiceOptions
+
+    names = {field.name for field in fields(ServiceOptions)} - {"exchange"}
+    limits = {name: value for name, value in given.items() if name in names}
+    followed = {name: value for name, value in given.items() if name not in names}
+    options = ServiceOptions(exchange_folder(followed["exchange"]), key_file(keys), host, port, **limits)
     arguments = _follow_arguments(followed)
     from workload_forecast.steps.serve import run_serve
 
-    run_serve(exchange_folder(followed["exchange"]), key_file(keys), host, port, arguments if follow else None)
+    run_serve(options, arguments if follow else None)
 
 
 @click.command()

@@ -218,5 +218,5 @@ def test_a_lock_that_was_taken_over_is_left_to_its_new_holder(client: MlflowClie
     with moving(client, NAME):
         client.delete_registered_model(f"{NAME}.moving")
         client.create_registered_model(f"{NAME}.moving", {"workload_forecast.holder": "somebody else"})
-    assert client.get_registered_model(f"{NAME}.moving")
+    assert client.get_registered_model(f"{NAME}.moving").tags["workload_forecast.holder"] == "somebody else"
     client.delete_registered_model(f"{NAME}.moving")

@@ -12,10 +12,10 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 from workload_forecast.progress import Progress
 from workload_forecast.service.keys import Keys
+from workload_forecast.service.options import ServiceOptions
 
 #: A follower that ended without being told to is started again, at first soon, then more and more slowly.
 FIRST_RESTART_S, LONGEST_RESTART_S = 1.0, 60.0
@@ -24,14 +24,11 @@ FIRST_RESTART_S, LONGEST_RESTART_S = 1.0, 60.0
 END_S = 5.0
 
 
-def run_serve(exchange: Path, keys: Path, host: str, port: int, follow: Sequence[str] | None) -> None:
+def run_serve(options: ServiceOptions, follow: Sequence[str] | None) -> None:
     """Serve until SIGTERM or SIGINT comes.
 
     Args:
-        exchange: folder between follower and service.
-        keys: their file; it need not be there yet.
-        host: address to listen on.
-        port: on it.
+        options: of the service; the file of the keys need not be there yet.
         follow: arguments of the follower; None: it runs elsewhere.
 
     Raises:
@@ -39,16 +36,15 @@ def run_serve(exchange: Path, keys: Path, host: str, port: int, follow: Sequence
         EnvironmentProblem: the port is taken.
     """
     progress = Progress()
-    if not Keys(keys).all():
+    if not Keys(options.keys).all():
         progress.say(
-            f"serve: {keys} has no keys: every request is answered 401 until you make one with "
-            f"`workload-forecast keys create NAME --keys {keys}`; nothing has to be started again"
+            f"serve: {options.keys} has no keys: every request is answered 401 until you make one with "
+            f"`workload-forecast keys create NAME --keys {options.keys}`; nothing has to be started again"
         )
     with follower(follow, progress) if follow is not None else nullcontext():
-        from workload_forecast.service.options import ServiceOptions
         from workload_forecast.service.run import run_service
 
-        run_service(ServiceOptions(exchange=exchange, keys=keys, host=host, port=port))
+        run_service(options)
 
 
 @contextmanager
