@@ -113,7 +113,7 @@ class Service:
 
     def health(self) -> tuple[str, dict[str, Any]]:
         """Return what keeps the service from being ready, empty if nothing does, and the facts."""
-        now, problems = self.holder.current, dict(self.holder.problems)
+        now, problems = self.holder.current, sorted(self.holder.problems)
         moment = datetime.now(timezone.utc).replace(tzinfo=None)
         age = (moment - now.history.newest) / HOUR if now.history else None
         most = self.options.max_history_age_hours
@@ -129,7 +129,8 @@ class Service:
             "model": _model(now),
             "history": now.history and {"newest": answers.told(now.history.newest), "age_hours": round(age or 0.0, 2),
                                         "servers": len(now.history.servers)},
-            "follower": follower and {"checked": follower.checked, "problem": follower.problem},
+            # which parts, and no more: this path asks for no key, and reasons name addresses; they are in the log
+            "follower": follower and {"checked": follower.checked, "failing": bool(follower.problem)},
             "problems": problems,
         }  # fmt: skip
 
