@@ -27,8 +27,9 @@ def schema(client: TestClient) -> Any:
     return schemathesis.openapi.from_dict(client.get("/openapi.json").json())
 
 
+MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
 MADE_UP = [
-    *((path, "POST", mode) for path in ("/forecast", "/score", "/invocations") for mode in schemathesis.GenerationMode),
+    *((path, "POST", mode) for path in ("/forecast", "/score", "/invocations") for mode in MODES),
     *((path, "GET", schemathesis.GenerationMode.POSITIVE) for path in ("/health", "/ping", "/version", "/metrics")),
 ]
 
