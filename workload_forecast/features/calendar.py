@@ -38,6 +38,11 @@ def calendar_table(first: datetime, last: datetime) -> pa.Table:
     Raises:
         SettingsError: ``last`` is before ``first``, or one of them carries a time zone.
     """
+    return pa.table(calendar_columns(first, last))
+
+
+def calendar_columns(first: datetime, last: datetime) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of :func:`calendar_table` by name; making an Arrow table of arrays imports pandas."""
     if first.tzinfo is not None or last.tzinfo is not None:
         raise SettingsError(f"a calendar needs UTC times without a zone, not {first!r} to {last!r}: drop the zone.")
     if last < first:
@@ -59,7 +64,7 @@ def calendar_table(first: datetime, last: datetime) -> pa.Table:
         "is_morning": _within(hour_of_day, MORNING_HOURS),
         "trend_days": hours.astype(np.int64) / 24,
     }
-    return pa.table({name: columns[name] for name in CALENDAR.columns})
+    return {name: columns[name] for name in CALENDAR.columns}
 
 
 def _weekday(days: Times) -> Numbers:
@@ -71,7 +76,8 @@ def _weekday(days: Times) -> Numbers:
 def _week_of_year(days: Times, weekday: Numbers) -> Numbers:
     """ISO weeks: a week belongs to the year of its Thursday."""
     thursday = days + (4 - weekday)
-    return (thursday - thursday.astype("datetime64[Y]")).astype(np.int64) // 7 + 1
+    week: Numbers = (thursday - thursday.astype("datetime64[Y]")).astype(np.int64) // 7 + 1
+    return week
 
 
 def _holidays(first: int, last: int) -> Times:

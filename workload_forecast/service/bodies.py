@@ -7,12 +7,12 @@ Nothing is converted: a number in quotes is not a number.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from workload_forecast.schemas import FEATURE_NAMES, HORIZON_HOURS
 from workload_forecast.service.problems import Refused, invalid
@@ -33,14 +33,13 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Time = Annotated[str, Field(examples=["2016-07-01T00:00:00Z"], json_schema_extra={"format": "date-time"})]
 
 
-def _no_default(schema: dict[str, Any]) -> None:
-    """A field may be left out, but null is no value of it."""
-    schema.pop("default", None)
-
-
-def _distinct(schema: dict[str, Any]) -> None:
-    _no_default(schema)
-    schema["uniqueItems"] = True
+def _as_checked(schema: dict[str, Any]) -> None:
+    """Say what the types do not: what is empty by default may be left out, but not be given."""
+    for name in ("server", "servers", "start"):
+        del schema["properties"][name]["default"]
+    schema["properties"]["servers"]["uniqueItems"] = True
+    schema["oneOf"] = [{"required": ["server"]}, {"required": ["servers"]}]
+    schema["examples"] = [{"server": "10.0.0.1"}, {"servers": ["a", "b"], "start": "2016-07-01T00:00:00Z", "hours": 24}]
 
 
 class _Strict(BaseModel):
@@ -50,29 +49,22 @@ class _Strict(BaseModel):
 class ForecastRequest(_Strict):
     """A server, or several, and the hours that are asked for."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"server": "10.0.0.1"}, {"servers": ["a", "b"], "start": "2016-07-01T00:00:00Z", "hours": 24}],
-            "oneOf": [{"required": ["server"]}, {"required": ["servers"]}],
-        }
-    )
-    server: Name | SkipJsonSchema[None] = Field(None, description="one server", json_schema_extra=_no_default)
-    servers: list[Name] | SkipJsonSchema[None] = Field(
-        None, min_length=1, description="several, each once", json_schema_extra=_distinct
-    )
-    start: Time | SkipJsonSchema[None] = Field(
-        None,
+    model_config = ConfigDict(json_schema_extra=_as_checked)
+    # what is left out is empty, which nothing that is given can be
+    server: Name = Field("", description="one server")
+    servers: list[Name] = Field([], min_length=1, description="several, each once")
+    start: Time = Field(
+        "",
         description="first hour, UTC if it names no zone; without it, the first hour after the newest known one",
-        json_schema_extra=_no_default,
     )
     hours: Annotated[int, Field(ge=1, le=HORIZON_HOURS, description="how many hours from there on")] = HORIZON_HOURS
 
     @model_validator(mode="after")
     def _either(self) -> ForecastRequest:
-        if (self.server is None) == (self.servers is None):
+        if bool(self.server) == bool(self.servers):
             raise ValueError("give either 'server' or 'servers'")
-        if self.servers is not None and len(set(self.servers)) < len(self.servers):
-            twice = next(name for i, name in enumerate(self.servers) if name in self.servers[:i])
+        if len(set(self.servers)) < len(self.servers):
+            twice = Counter(self.servers).most_common(1)[0][0]
             raise ValueError(f"the server {twice!r} stands in 'servers' more than once")
         return self
 
@@ -189,15 +181,12 @@ def read_forecast(body: bytes, max_servers: int) -> tuple[list[str], datetime | 
     content = read_json(body)
     if isinstance(content, dict) and isinstance(names := content.get("servers"), list) and len(names) > max_servers:
         raise invalid(f"{len(names)} servers at once are too many: ask for up to {max_servers} at once.", "servers")
-    for name in ("server", "servers", "start"):
-        if isinstance(content, dict) and name in content and content[name] is None:
-            raise invalid(f"'{name}' is null: leave it out.", name)
     try:
         asked = ForecastRequest.model_validate(content)
     except ValidationError as problem:
         raise _refusal(problem) from None
-    start = None if asked.start is None else read_hour(asked.start)
-    return asked.servers or [asked.server or ""], start, asked.hours
+    given = "start" in asked.model_fields_set
+    return asked.servers or [asked.server], read_hour(asked.start) if given else None, asked.hours
 
 
 def read_hour(text: str) -> datetime:

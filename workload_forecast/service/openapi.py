@@ -43,52 +43,67 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def body(model: str, examples: Mapping[str, Any]) -> dict[str, Any]:
+def _body(model: str, examples: Mapping[str, Any]) -> dict[str, Any]:
     """Return the description of a JSON body whose model is among the document's components."""
     shown = {name: {"value": value} for name, value in examples.items()}
     content = {"application/json": {"schema": {"$ref": _REF.format(model=model)}, "examples": shown}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"required": True, "content": content}
 
 
-INVOCATION_BODY: Mapping[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "description": "exactly one of the four forms, and perhaps `params`",
-                    "properties": {
-                        "dataframe_split": {
-                            "type": "object",
-                            "required": ["columns", "data"],
-                            "properties": {
-                                "columns": {"type": "array", "items": {"type": "string"}},
-                                "index": {"type": "array"},
-                                "data": {"type": "array", "items": {"type": "array"}},
-                            },
-                            "additionalProperties": False,
+_INVOCATION: Mapping[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "description": "exactly one of the four forms, and perhaps `params`",
+                "properties": {
+                    "dataframe_split": {
+                        "type": "object",
+                        "required": ["columns", "data"],
+                        "properties": {
+                            "columns": {"type": "array", "items": {"type": "string"}},
+                            "index": {"type": "array"},
+                            "data": {"type": "array", "items": {"type": "array"}},
                         },
-                        "dataframe_records": {"type": "array", "items": {"type": "object"}},
-                        "instances": {"type": ["array", "object"]},
-                        "inputs": {"type": ["array", "object"]},
-                        "params": {
-                            "type": "object",
-                            "properties": {
-                                "start": {"type": "string"},
-                                "hours": {"type": "integer", "minimum": 1, "maximum": 48},
-                                "servers": {"type": "array", "items": {"type": "string"}},
-                            },
-                            "additionalProperties": False,
-                        },
+                        "additionalProperties": False,
                     },
-                    "additionalProperties": False,
+                    "dataframe_records": {"type": "array", "items": {"type": "object"}},
+                    "instances": {"type": ["array", "object"]},
+                    "inputs": {"type": ["array", "object"]},
+                    "params": {
+                        "type": "object",
+                        "properties": {
+                            "start": {"type": "string"},
+                            "hours": {"type": "integer", "minimum": 1, "maximum": 48},
+                            "servers": {"type": "array", "items": {"type": "string"}},
+                        },
+                        "additionalProperties": False,
+                    },
                 },
-                "examples": {"feature rows": {"value": {"dataframe_records": [EXAMPLE_ROW]}}},
+                "additionalProperties": False,
             },
-            "text/csv": {"schema": {"type": "string"}},
+            "examples": {"feature rows": {"value": {"dataframe_records": [EXAMPLE_ROW]}}},
         },
-    }
+        "text/csv": {"schema": {"type": "string"}},
+    },
+}
+
+#: Bodies of requests, by path. FastAPI would leave the nulls of the examples out.
+BODIES: Mapping[str, Mapping[str, Any]] = {
+    "/forecast": _body(
+        "ForecastRequest",
+        {
+            "one server, the next 48 hours": {"server": "10.0.0.1"},
+            "several servers from a time on": {
+                "servers": ["10.0.0.1", "10.0.0.2"],
+                "start": "2016-07-01T00:00:00Z",
+                "hours": 6,
+            },
+        },
+    ),
+    "/score": _body("ScoreRequest", {"a row": {"rows": [EXAMPLE_ROW]}}),
+    "/invocations": _INVOCATION,
 }
 
 
@@ -112,6 +127,8 @@ def document(app: FastAPI, own: Iterable[str]) -> dict[str, Any]:
     identifier = {"X-Request-Id": {"description": "the request's id", "schema": {"type": "string"}}}
     for path, operations in found["paths"].items():
         for operation in operations.values():
+            if path in BODIES:
+                operation["requestBody"] = BODIES[path]
             operation["security"] = [] if path in own else [{"key": []}]
             for response in operation["responses"].values():
                 response.setdefault("headers", {}).update(identifier)

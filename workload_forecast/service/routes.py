@@ -11,20 +11,11 @@ from workload_forecast import __version__
 from workload_forecast.service import metrics as prometheus
 from workload_forecast.service.apipage import POLICY, page
 from workload_forecast.service.bodies import ForecastAnswer, ScoreAnswer
-from workload_forecast.service.openapi import EXAMPLE_ROW, INVOCATION_BODY, body, problems
+from workload_forecast.service.openapi import problems
 from workload_forecast.service.problems import problem
 from workload_forecast.service.service import Service
 
 _ASKED = (400, 401, 408, 413, 422, 503)
-
-_FORECASTS = {
-    "one server, the next 48 hours": {"server": "10.0.0.1"},
-    "several servers from a time on": {
-        "servers": ["10.0.0.1", "10.0.0.2"],
-        "start": "2016-07-01T00:00:00Z",
-        "hours": 6,
-    },
-}
 
 
 def router(service: Service) -> APIRouter:
@@ -33,7 +24,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.post(
         "/forecast", summary="The classes of the hours to come", response_model=ForecastAnswer, tags=["answers"],
-        responses=problems(*_ASKED), openapi_extra=body("ForecastRequest", _FORECASTS),
+        responses=problems(*_ASKED),
     )  # fmt: skip
     async def forecast(request: Request) -> Response:
         """Class and probabilities of each hour, for one server or several.
@@ -45,7 +36,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.post(
         "/score", summary="The classes of feature rows", response_model=ScoreAnswer, tags=["answers"],
-        responses=problems(*_ASKED), openapi_extra=body("ScoreRequest", {"a row": {"rows": [EXAMPLE_ROW]}}),
+        responses=problems(*_ASKED),
     )  # fmt: skip
     async def score(request: Request) -> Response:
         """Class and probabilities of each row, in their order."""
@@ -53,7 +44,6 @@ def router(service: Service) -> APIRouter:
 
     @routes.post(
         "/invocations", summary="MLflow's scoring protocol", tags=["answers"], responses=problems(*_ASKED, 415),
-        openapi_extra=dict(INVOCATION_BODY),
     )  # fmt: skip
     async def invocations(request: Request) -> dict[str, list[dict[str, Any]]]:
         """Feature rows; or, with the parameter `start`, hourly load to forecast from: as the logged model does."""

@@ -17,7 +17,7 @@ import polars as pl
 
 from workload_forecast.errors import DataError, SchemaError, SettingsError
 from workload_forecast.features.build import build_features
-from workload_forecast.features.calendar import calendar_table
+from workload_forecast.features.calendar import calendar_columns
 from workload_forecast.features.grid import MissingHours
 from workload_forecast.schemas import FEATURE_NAMES, HOURLY_LOAD, LAG_HOURS, MEASURES, PRIMARY_MEASURE
 from workload_forecast.serving.saved_trees import Doubles
@@ -191,7 +191,7 @@ def _idle_until(rows: pl.DataFrame, newest: datetime) -> pl.DataFrame:
 
 def _features(rows: pl.DataFrame, start: datetime, hours: int, missing_hours: MissingHours) -> pl.DataFrame:
     """The feature table from the first reached hour to the last one that is asked for, by server and hour."""
-    calendar = pl.DataFrame(calendar_table(start - LOOK_BACK_HOURS * HOUR, start + (hours - 1) * HOUR))
+    calendar = pl.DataFrame(calendar_columns(start - LOOK_BACK_HOURS * HOUR, start + (hours - 1) * HOUR))
     table = build_features(
         nw.from_native(rows.lazy()),
         nw.from_native(calendar.lazy()),
