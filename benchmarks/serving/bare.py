@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from typing import cast
 
 import uvloop
 
@@ -22,8 +23,8 @@ class Bare(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport, self.received = transport, bytearray()
+        # uvloop's transports have the methods of asyncio's and not its base class
+        self.transport, self.received = cast("asyncio.Transport", transport), bytearray()
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that is there in full."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import mlflow
 import polars as pl
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
@@ -98,6 +99,7 @@ def make_world(folder: Path, servers: int) -> World:
     world = World(folder.absolute(), servers)
     world.folder.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(world.store)
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     for version, seed in enumerate(SEEDS, start=1):
         if version not in _registered():
             _train(world, seed)
