@@ -41,6 +41,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
     monkeypatch.setattr(serve, "run_serve", lambda *given: calls.append(given))
     monkeypatch.setattr(follow, "run_follow", calls.append)
+    monkeypatch.setattr("os.nice", lambda _: 0)
     return calls
 
 

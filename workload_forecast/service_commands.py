@@ -101,6 +101,8 @@ def serve(host: str, port: int, keys: str, *, follow: bool, **followed: Any) -> 
 @click.option("--parent", type=click.INT, default=None, hidden=True)
 def follow(parent: int | None, **followed: Any) -> None:
     """Hand champion and newest hourly load to a service; `serve` does this, too."""
+    if parent is not None:
+        os.nice(10)  # before MLflow is imported: the service, which somebody waits for, starts on the same cores
     settings = _settings(followed)
     from workload_forecast.steps.follow import FollowOptions, run_follow
 

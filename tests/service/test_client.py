@@ -7,10 +7,12 @@ import sys
 import time
 import traceback
 from datetime import datetime, timedelta, timezone
+from email.utils import formatdate
 from types import ModuleType
 from typing import Any
 
 import pytest
+import requests
 
 from tests.service import misbehaving
 from tests.service.misbehaving import Behaviour, problem, send, serving
@@ -163,6 +165,16 @@ def test_the_service_says_how_long_to_wait() -> None:
     server, _ = ask(problem(503, "busy", Retry_After="1"), misbehaving.forecasts)
     assert time.monotonic() - began >= 1
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("7", 7), ("0", 0), ("-1", 0), ("soon", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("in an hour", 3600)],
+)
+def test_how_long_to_wait_may_be_a_time(text: str, seconds: int) -> None:
+    response = requests.Response()
+    response.headers["Retry-After"] = formatdate(time.time() + 3600, usegmt=True) if text == "in an hour" else text
+    assert client_module._retry_after(response) == pytest.approx(seconds, abs=5)
 
 
 def test_retries_are_counted() -> None:

@@ -134,6 +134,20 @@ def test_a_head_without_an_end_is_cut_off(process: Process) -> None:
         assert client.get("/ping").status_code == 200
 
 
+def test_large_bodies_and_many_requests_in_one_go_are_not_taken_for_a_head(process: Process) -> None:
+    with process.client() as client:
+        for size in (10, 100_000, 4_000_000):
+            response = client.post("/score", content=b'{"rows": [' + b" " * size + b"]}")
+            assert response.json()["predictions"] == []
+    with closing(process.connect()) as connection:
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000)
+        data = b""
+        while data.count(b"HTTP/1.1 200 OK") < 5_000:
+            part = connection.recv(65536)
+            assert part, data[-500:]
+            data += part
+
+
 def test_garbage_is_answered_and_the_service_lives(process: Process) -> None:
     for garbage in (b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n",
                     b"POST /forecast HTTP/1.1\r\nContent-Length: -1\r\n\r\n",

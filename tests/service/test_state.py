@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,20 @@ def test_a_failed_load_is_tried_again(holder: Holder, world: World, monkeypatch:
     assert holder.problems == {}
     assert holder.current.model is not None
     assert holder.current.model.version == "2"
+
+
+def test_rows_from_before_the_history_are_no_history_to_forecast_from(holder: Holder, world: World) -> None:
+    cut = at(LENGTH - 20)
+    before = next(row for row in world.history if row["server"] == "a")
+    world.put_history([before, *(row for row in world.history if row["hour"] >= cut)])
+    note = world.exchange.history()
+    assert note is not None
+    world.exchange.put_history(replace(note, oldest=cut.isoformat()), world.exchange.folder / note.path)
+    holder.refresh()
+    now = holder.current.history
+    assert now is not None
+    assert before["hour"] in now.rows["hour"]
+    assert now.oldest == cut
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 no parquet", None])

@@ -171,7 +171,7 @@ def test_a_model_for_another_horizon_is_refused(lag_model: Path, tmp_path: Path)
         Forecaster.load(folder)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     rows=hourly_tables(max_rows_each=8),
     later=st.integers(0, 48),
@@ -188,3 +188,23 @@ def test_rows_prepared_for_an_earlier_start_answer_as_a_fresh_forecast(
     history = frame(rows)
     found = model.answer(model.prepare(history, start, 96), asked, start + later * HOUR)
     assert found.equals(model.forecast(history, asked, start + later * HOUR))
+
+
+@pytest.mark.parametrize("later", [0, 25, 48])
+@pytest.mark.parametrize("idle", [False, True])
+def test_what_only_the_earlier_start_reached_is_left_aside(
+    forecaster: Forecaster, zero_model: Path, later: int, idle: bool
+) -> None:
+    """A server that was seen 720 to 697 hours before the prepared start, beside one that is seen up to there."""
+    model = Forecaster.load(zero_model) if idle else forecaster
+    history = frame(series(200.0, range(24), "old") + series(50.0, range(24, 720), "steady"))
+    found = model.answer(model.prepare(history, at(720), 96), ["old", "steady"], at(720 + later))
+    assert found.equals(model.forecast(history, ["old", "steady"], at(720 + later)))
+    sources = [row["source"] for row in found.to_pylist()[:48]]
+    # a forecast reaches back 730 hours: 25 hours later that leaves hours 15 to 23, 48 hours later nothing
+    known = {0: 24, 25: 9, 48: 0}[later]
+    if idle:
+        assert set(sources) == ({"model"} if known else {"none"})
+    else:
+        assert sources.count("baseline") == 2 * known
+        assert sources.count("none") == 48 - 2 * known

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,12 +19,13 @@ from typing import Any
 import mlflow
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from tests.frames import Row, arrow
 from tests.serving.conftest import compiled, facts_of, lag_forest
+from tests.steps.conftest import Project
 from workload_forecast.config import Settings, load_settings
 from workload_forecast.errors import DataError, SchemaError, WorkloadForecastError
 from workload_forecast.progress import Progress
@@ -49,7 +52,7 @@ def store(tmp_path: Path, tracking_uri: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
     mlflow.set_tracking_uri(tracking_uri)
     MlflowClient().create_experiment(tmp_path.name, artifact_location=(tmp_path / "artifacts").as_uri())
-    mlflow.set_experiment(tmp_path.name)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
     return MlflowClient()
 
 
@@ -436,6 +439,36 @@ def test_the_newest_finished_etl_with_these_settings_is_taken(served_load: Follo
     assert (note.key, served.problem) == (f"{key}2", "")
 
 
+def test_what_an_etl_has_left_is_found(project: Project, model: Path, tmp_path: Path) -> None:
+    """A real ETL, with settings of its own, as `mlflow run` would call it."""
+    project.sessions(datetime(2016, 6, 1), datetime(2016, 6, 8, 23))
+    config = project.settings(
+        dataFile="sessions/*/*/*/*/request.csv*",
+        trainingFrom="2016-06-01 00:00:00",
+        testFrom="2016-06-07 00:00:00",
+        to="2016-06-08 23:59:59",
+    )
+    assert project.run("etl", "--config", config, "--engine", "duckdb") == 0
+    project.settings(**{**json.loads(Path(config).read_text()), "thresholds": "auto"})  # belongs to the training
+    client = MlflowClient()
+    client.create_registered_model(project.experiment)
+    registry = Registry(client, project.experiment, tmp_path)
+    registry.promote(registry.register(model))
+    options = FollowOptions(
+        tmp_path / "exchange", load_settings(None, config), tmp_path / "outputs", registry.name, "champion"
+    )
+    served = Following(Follower(options, Told([])), [])
+    served.look()
+    assert served.problem == ""
+    note = served.exchange.history()
+    assert note is not None
+    (run,) = project.runs(step="etl")
+    assert note.key == run.data.tags["workload_forecast.key"]
+    found = pl.read_parquet(served.exchange.folder / note.path)
+    assert found.height == run.data.metrics["rows_hourly_load"]
+    assert note.newest == found["hour"].max().isoformat()  # type: ignore[union-attr]
+
+
 def test_settings_with_data_take_runs_of_that_data_alone(served_load: Follow, tmp_path: Path) -> None:
     data = tmp_path / "sessions" / "*.csv"
     settings = load_settings("ONE_MONTH").model_copy(update={"data_file": str(data)})
@@ -500,7 +533,7 @@ DAYS = st.integers(0, 110).map(lambda day: NEWEST - timedelta(days=day))
     st.integers(0, 31),
     st.sampled_from(["zero", "unknown"]),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None)
 def test_forecasts_from_what_is_kept_are_those_from_everything(
     lag_models: dict[str, Forecaster], tmp_path_factory: pytest.TempPathFactory, seen: set[Any], back: int, missing: str
 ) -> None:
@@ -617,7 +650,7 @@ def start(exchange: Path, home: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -668,7 +701,38 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     wait_for(Exchange(tmp_path / "exchange").follower)
     process.stdin.close()
     assert process.wait(20) == 9
-    wait_for(lambda: not alive(child), 20)
+    wait_for(lambda: not alive(child))
+
+
+def test_a_storage_that_hangs_holds_no_promotion_up(
+    registry: Registry, model: Path, load: Path, following: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(registry.register(model))
+    hanging, over = threading.Event(), threading.Event()
+
+    def hang(_: Path) -> None:
+        hanging.set()
+        over.wait(60)
+        raise DataError("at last")
+
+    class Ended(Exception):
+        pass
+
+    def sleep(seconds: float, really: Callable[[float], None] = time.sleep) -> None:
+        if seconds == 3600:
+            wait_for(hanging.is_set)
+            registry.promote(registry.register(model))
+            wait_for(lambda: served.version == "2")
+            over.set()
+            wait_for(lambda: "at last" in served.problem)
+            raise Ended
+        really(seconds)
+
+    monkeypatch.setattr(served_history, "in_folder", hang)
+    monkeypatch.setattr(time, "sleep", sleep)
+    served = following(history=load, interval_s=0.1)
+    with pytest.raises(Ended):
+        served.follower.run()
 
 
 def alive(process: int) -> bool:

@@ -12,11 +12,10 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
-from urllib3.exceptions import InvalidHeader
-from urllib3.util import Retry
 
 from workload_forecast.errors import EnvironmentProblem, SettingsError, WorkloadForecastError
 from workload_forecast.schemas import HORIZON_HOURS
@@ -194,10 +193,14 @@ class _Sensible:
 
 def _retry_after(response: requests.Response) -> float:
     """Seconds that the service asks us to wait; 0 where it does not say."""
+    text = response.headers.get("Retry-After", "0").strip()
+    if text.isdecimal():
+        return float(text)
     try:
-        return Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
-    except InvalidHeader:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
         return 0.0
+    return max(0.0, moment.timestamp() - time.time())
 
 
 def _detail(response: requests.Response, content: bytes) -> str:

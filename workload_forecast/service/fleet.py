@@ -2,7 +2,8 @@
 
 The rows of one part pass through the feature functions with some hundred columns of look-back: about
 ``servers × 826 hours × 100 columns × 8 B``, 170 MB for a part of 256 servers, however large the fleet. What is kept is
-``servers × 96 hours × 47 columns × 8 B``: 36 MB for 1,000 servers, 0.36 GB for 10,000.
+``servers × 96 hours × 47 columns × 8 B``: 36 MB for 1,000 servers, 0.36 GB for 10,000; twice that while a new history
+takes the place of the old one, beside the hourly load itself (``servers × hours × 12 columns × 8 B``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import polars as pl
 
 from workload_forecast.errors import DataError
 from workload_forecast.schemas import HORIZON_HOURS, HOURLY_LOAD, PRIMARY_MEASURE
+from workload_forecast.service.problems import Refused
 from workload_forecast.serving.forecaster import Forecaster
 from workload_forecast.serving.history import HOUR, LOOK_BACK_HOURS, Prepared
 
@@ -29,9 +31,12 @@ PART = 256
 #: Hours that are prepared ahead: every start of the next two days, with its 48 hours.
 AHEAD_HOURS = 2 * HORIZON_HOURS
 
-#: Bytes of rows for other starts that are kept, and how many such preparations run at once.
+#: Bytes of rows for other starts that are kept beside the newest ones, and how many are made at once.
 KEPT_BYTES = 128 * 2**20
 AT_ONCE = 2
+
+#: Preparations that run or wait; whoever comes then is told to come again.
+WAITING = 16
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,13 @@ def read_history(file: Path) -> History:
     """Read a Parquet file of :data:`~workload_forecast.schemas.HOURLY_LOAD`.
 
     Raises:
-        DataError: no hour of it has a load.
+        DataError: no hour of it has a load, or a row lacks its server or hour.
         OSError, polars.exceptions.PolarsError: it cannot be read.
     """
     rows = pl.read_parquet(file, columns=list(HOURLY_LOAD.columns))
     rows = rows.with_columns(pl.col("hour").cast(pl.Datetime("us")))
+    if rows["server"].null_count() + rows["hour"].null_count():
+        raise DataError(f"{file.name} holds a row without a server or an hour. Run the step etl again.")
     known = _known(rows)
     if known.is_empty():
         raise DataError(f"{file.name} holds no hour with a load. Run the step etl on data that has sessions.")
@@ -132,11 +139,17 @@ class OtherStarts:
         """Return the rows of the servers for :data:`HORIZON_HOURS` hours, which may still be in the making.
 
         A small fleet is prepared as a whole, as the next request is likely to name another server and the same start.
+
+        Raises:
+            Refused: 503, too many wait already.
         """
         wanted = None if len(history.servers) <= PART else tuple(sorted(set(servers)))
         key = (history.name, forecaster.scorer.facts.missing_hours, start, wanted)
         with self._lock:
             found = self._kept.get(key)
+            if sum(not future.done() for future in self._kept.values()) >= WAITING and found is None:
+                detail = "Forecasts for other starts than the next two days' are queuing. Ask again in a few seconds."
+                raise Refused(503, "busy", detail, {"Retry-After": "5"})
             if found is None or (found.done() and (found.cancelled() or found.exception())):
                 found = self._pool.submit(prepare_fleet, forecaster, history, start, HORIZON_HOURS, wanted)
                 self._kept[key] = found

@@ -68,9 +68,9 @@ class Limits:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         most = self.options.max_body_bytes
-        announced = header(scope, b"content-length") or b"0"
-        # the server below has checked that it is a number
-        if len(announced) > 18 or int(announced) > most:
+        announced = header(scope, b"content-length") or b""
+        # the server below refuses what is no number; what is announced wrongly is noticed while reading
+        if announced.isdigit() and (len(announced) > 18 or int(announced) > most):
             raise _too_large(most)
         parts: list[bytes] = []
         size = 0

@@ -20,6 +20,7 @@ class BoundedHead(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _head = 0  #: bytes that have come of a head that is not complete
+    _ends = 0  #: heads and bodies that were complete
     _in_head = True
 
     def connection_made(self, transport: Any) -> None:
@@ -34,8 +35,10 @@ class BoundedHead(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head is too long."""
+        before = self._ends
         super().data_received(data)
-        if self._in_head:
+        # where a head or a body ended, most of the data belonged to it
+        if self._in_head and self._ends == before:
             self._head += len(data)
             if self._head > HEAD_BYTES:
                 self.transport.abort()
@@ -49,12 +52,14 @@ class BoundedHead(HttpToolsProtocol):
         """The head is there."""
         self._cancel()
         self._in_head = False
+        self._ends += 1
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """What comes now is the next head."""
         super().on_message_complete()
         self._in_head, self._head = True, 0
+        self._ends += 1
 
     def _start(self) -> None:
         self._cancel()

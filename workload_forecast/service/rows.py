@@ -14,6 +14,9 @@ from workload_forecast.serving.saved_trees import Doubles
 
 _FEATURES = frozenset(FEATURE_NAMES)
 
+#: Exactly these types: a bool is an int to Python, and numpy reads numbers in texts.
+_NUMBERS = frozenset({float, int, type(None)})
+
 
 def read_score(body: bytes, max_rows: int) -> Doubles:
     """Return rows × features, unknown ones as NaN.
@@ -51,10 +54,9 @@ def matrix(rows: Sequence[Sequence[Any]], names: Sequence[str], where: str) -> D
         Refused: 422, something is neither a number nor null.
     """
     for number, row in enumerate(rows):
-        for name, value in zip(names, row, strict=True):
-            # a bool is an int to Python
-            if value is not None and type(value) is not float and type(value) is not int:
-                raise invalid("must be a number or null.", f"{where}.{number}.{name}")
+        if not _NUMBERS.issuperset(map(type, row)):
+            name = next(name for name, value in zip(names, row, strict=True) if type(value) not in _NUMBERS)
+            raise invalid("must be a number or null.", f"{where}.{number}.{name}")
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 
 

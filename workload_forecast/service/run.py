@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -23,6 +24,10 @@ BACKLOG = 4_096
 KEEP_ALIVE_S = 75
 
 
+#: Seconds for which a thread that works on a large request keeps the event loop waiting; Python's own are 0.005.
+SWITCH_S = 0.001
+
+
 def run_service(options: ServiceOptions) -> None:
     """Serve until SIGTERM or SIGINT; requests that are being worked on are answered before the end.
 
@@ -30,6 +35,7 @@ def run_service(options: ServiceOptions) -> None:
         EnvironmentProblem: the address is taken, or is none of this machine.
     """
     log_to_stderr()
+    sys.setswitchinterval(SWITCH_S)
     listening = _listen(options.host, options.port)
     with listening, _ends_quietly():
         _allow_connections()

@@ -146,6 +146,8 @@ class Holder:
 
     def _with_history(self, now: Snapshot, note: ServedHistory) -> Snapshot:
         history = read_history(self._exchange.folder / note.path)
+        if note.oldest:  # single rows from before say that a server was there; nothing can be forecast from them
+            history = replace(history, oldest=max(history.oldest, datetime.fromisoformat(note.oldest)))
         prepared = prepare_fleet(now.forecaster, history) if now.forecaster else None
         _warm(now.forecaster, prepared)
         return replace(now, served=note, history=history, prepared=prepared)

@@ -84,13 +84,15 @@ def run_follow(options: FollowOptions) -> None:
     for number in _ENDS:
         signal.signal(number, _end)
     if options.parent is not None:
-        os.nice(10)  # the service, which somebody waits for, shares these cores
         threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
     progress = Progress()
-    own_exchange(options.exchange, progress)
-    follower = Follower(options, progress)
-    while True:
-        time.sleep(follower.look())
+    try:
+        own_exchange(options.exchange, progress)
+        Follower(options, progress).run()
+    except SystemExit:
+        # the looks may be in the middle of a download that nobody waits for any more
+        _sweep(options.exchange)
+        os._exit(0)
 
 
 def own_exchange(folder: Path, progress: Progress) -> None:
@@ -105,12 +107,19 @@ def own_exchange(folder: Path, progress: Progress) -> None:
         raise EnvironmentProblem(f"the exchange {folder} cannot be made: {problem.strerror}.") from None
     waiting = f"follower: waiting, because another one writes into {folder}"
     Lock(folder / "follower.lock", lambda: progress.stage(waiting)).own()
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
     for path in folder.glob(f"{SCRATCH}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 class Follower:
-    """Two looks, at registry and hourly load, each as often as it is due; what is wrong with them is said and kept."""
+    """Two looks, at registry and hourly load, each as often as it is due; what is wrong with them is said and kept.
+
+    Each has a thread of its own: a storage that does not answer is waited for for minutes, a promotion is not.
+    """
 
     def __init__(self, options: FollowOptions, progress: Progress) -> None:
         self.exchange = Exchange(options.exchange)
@@ -121,14 +130,31 @@ class Follower:
             Look("model", model.look, options.interval_s, progress.say),
             Look("history", history.look, max(options.interval_s, HISTORY_INTERVAL_S), progress.say),
         )
-        self._state = Look("exchange", self._tell, 0.0, progress.say)
+        self._state, self._telling = Look("exchange", self._tell, 0.0, progress.say), threading.Lock()
 
-    def look(self) -> float:
-        """Look at what is due, tell the service how it went, and return the seconds until the next look is due."""
+    def run(self) -> NoReturn:
+        """Look again and again, in threads; this one is for the signals."""
+        model, _ = self._looks
+        self._once(model)  # alone: what MLflow imports when it is first used is not made for two threads
         for look in self._looks:
-            look.once()
-        self._state.once()
-        return max(0.0, min(look.due for look in self._looks) - time.monotonic())
+            threading.Thread(target=self._follow, args=(look,), name=look.what, daemon=True).start()
+        while True:
+            time.sleep(3600.0)
+
+    def look(self) -> None:
+        """Look once at everything that is due, and tell the service how it went."""
+        for look in self._looks:
+            self._once(look)
+
+    def _follow(self, look: Look) -> NoReturn:
+        while True:
+            time.sleep(max(0.0, look.due - time.monotonic()))
+            self._once(look)
+
+    def _once(self, look: Look) -> None:
+        look.once()
+        with self._telling:
+            self._state.once()
 
     def _tell(self) -> None:
         problem = "; ".join(f"{look.what}: {look.problem}" for look in self._looks if look.problem)
