@@ -16,6 +16,7 @@ export MLFLOW_TRACKING_URI MLFLOW_DISABLE_TELEMETRY
 BIN = $(CURDIR)/$(VENV)/bin
 ACTIVATED = PATH="$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 PYTEST_OPTIONS ?=
+BENCHMARK_OPTIONS ?=
 
 # $(call make_venv,folder,candidates): a virtual environment with the first candidate that is Python 3.10 or newer.
 define make_venv
@@ -103,6 +104,16 @@ test-targets: setup-dev ## Run jobs on Docker, over SSH and on a Spark cluster, 
 	@bash tests/targets/machines/install.sh
 	@bash tests/stack/machines/install.sh database
 	@$(ACTIVATED) python -m pytest tests/targets -m targets $(PYTEST_OPTIONS)
+
+.PHONY: benchmark-serving
+benchmark-serving: setup ## Measure the service beside MLflow's own scoring server (quiet machine; Linux)
+	@mkdir -p outputs
+	@$(ACTIVATED) python -m benchmarks.serving --output outputs/benchmark-serving.json $(BENCHMARK_OPTIONS)
+
+.PHONY: soak-serving
+soak-serving: setup ## Ask the service for ten minutes while models, history and keys change (Linux)
+	@mkdir -p outputs
+	@$(ACTIVATED) python -m benchmarks.serving.soak --output outputs/soak-serving.json $(BENCHMARK_OPTIONS)
 
 .PHONY: check
 check: setup-dev ## Check format, lint, types and layers

@@ -19,6 +19,7 @@ from tests.service.worlds import LENGTH, World, at, check_problem, make_world, s
 from workload_forecast.features.build import build_features
 from workload_forecast.features.calendar import calendar_table
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, HOURLY_LOAD
+from workload_forecast.service.exchange import FollowerState
 from workload_forecast.service.fleet import prepare_fleet, read_history
 from workload_forecast.serving.forecaster import Forecaster
 
@@ -205,6 +206,11 @@ def test_health_says_what_is_missing_and_how_old_the_history_is(tmp_path: Any) -
         assert facts["model"] == {"name": "forecast", "version": "1"}
         assert facts["history"]["newest"] == text(at(LENGTH - 1))
         assert facts["history"]["age_hours"] > 1000
+        world.exchange.put_follower(FollowerState("2016-07-01T00:00:00+00:00", "http://registry.example: refused"))
+        while not (facts := client.get("/health").json())["follower"]:
+            pass
+        assert facts["follower"] == {"checked": "2016-07-01T00:00:00+00:00", "failing": True}
+        assert facts["problems"] == [], "and no reason: this path needs no key"
     with served(world, ready=False, max_history_age_hours=24.0) as client:
         while "history is" not in (found := check_problem(client.get("/health"), 503, "not-ready"))["detail"]:
             pass
