@@ -88,7 +88,7 @@ serve: setup ## Answer forecasts over HTTP with the champion (PORT=8080)
 
 .PHONY: test
 test: setup-dev ## Run the tests (PYTEST_OPTIONS='-k etl')
-	@$(ACTIVATED) python -m pytest -m "not e2e and not stack and not targets" $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest -m "not e2e and not release and not stack and not targets" $(PYTEST_OPTIONS)
 
 .PHONY: test-e2e
 test-e2e: setup-dev ## Run the project through `mlflow run`, README's commands among them (minutes)
@@ -104,6 +104,11 @@ test-targets: setup-dev ## Run jobs on Docker, over SSH and on a Spark cluster, 
 	@bash tests/targets/machines/install.sh
 	@bash tests/stack/machines/install.sh database
 	@$(ACTIVATED) python -m pytest tests/targets -m targets $(PYTEST_OPTIONS)
+
+.PHONY: test-release
+test-release: setup-dev ## Run what is too long for each change: MLflow's own image of the model (minutes; Debian, as root)
+	@bash tests/targets/machines/install.sh
+	@$(ACTIVATED) python -m pytest tests/targets -m release $(PYTEST_OPTIONS)
 
 .PHONY: benchmark-serving
 benchmark-serving: setup ## Measure the service beside MLflow's own scoring server (quiet machine; Linux)
@@ -137,7 +142,7 @@ $(VENV35)/.installed: requirements-spark35.txt pyproject.toml | $(VENV35)/bin/py
 .PHONY: test-spark35
 test-spark35: VENV := $(VENV35)
 test-spark35: $(VENV35)/.installed ## Run the tests of what depends on Spark's version on Spark 3.5
-	@$(ACTIVATED) python -m pytest -m "spark and not azurite and not e2e and not stack and not targets" $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest -m "spark and not azurite and not e2e and not release and not stack and not targets" $(PYTEST_OPTIONS)
 
 # Each lock holds for Python 3.10 and newer on every platform; no address of any index gets into it.
 COMPILE_ALONE = $(ACTIVATED) uv pip compile --no-config --universal --python-version 3.10 --generate-hashes \

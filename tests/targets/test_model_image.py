@@ -23,8 +23,8 @@ from workload_forecast.registry.log_model import requirements, signature
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES
 from workload_forecast.serving.compiled import COMPILED
 
-# MLflow itself and all that it needs are installed into the image
-pytestmark = [pytest.mark.targets, pytest.mark.timeout(1800)]
+# MLflow itself and all that it needs are installed into the image: minutes, for what is MLflow's own
+pytestmark = [pytest.mark.release, pytest.mark.timeout(1800)]
 
 IMAGE = "workload-forecast-by-mlflow"
 
