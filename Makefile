@@ -16,6 +16,7 @@ export MLFLOW_TRACKING_URI MLFLOW_DISABLE_TELEMETRY
 BIN = $(CURDIR)/$(VENV)/bin
 ACTIVATED = PATH="$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 PYTEST_OPTIONS ?=
+BENCHMARK_OPTIONS ?=
 
 # $(call make_venv,folder,candidates): a virtual environment with the first candidate that is Python 3.10 or newer.
 define make_venv
@@ -81,9 +82,13 @@ ui: setup ## Open MLflow's UI on this machine's runs (PORT=5000)
 	echo "MLflow's UI: http://127.0.0.1:$(PORT) (Ctrl-C ends it)"; \
 	$(ACTIVATED) mlflow ui --workers 1 --host 127.0.0.1 --port $(PORT) --backend-store-uri "$(MLFLOW_TRACKING_URI)"
 
+.PHONY: serve
+serve: setup ## Answer forecasts over HTTP with the champion (PORT=8080)
+	@$(ACTIVATED) workload-forecast serve --port $(if $(filter file,$(origin PORT)),8080,$(PORT)) --duration $(DURATION)
+
 .PHONY: test
 test: setup-dev ## Run the tests (PYTEST_OPTIONS='-k etl')
-	@$(ACTIVATED) python -m pytest -m "not e2e and not stack and not targets" $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest -m "not e2e and not release and not stack and not targets" $(PYTEST_OPTIONS)
 
 .PHONY: test-e2e
 test-e2e: setup-dev ## Run the project through `mlflow run`, README's commands among them (minutes)
@@ -99,6 +104,21 @@ test-targets: setup-dev ## Run jobs on Docker, over SSH and on a Spark cluster, 
 	@bash tests/targets/machines/install.sh
 	@bash tests/stack/machines/install.sh database
 	@$(ACTIVATED) python -m pytest tests/targets -m targets $(PYTEST_OPTIONS)
+
+.PHONY: test-release
+test-release: setup-dev ## Run what is too long for each change: MLflow's own image of the model (minutes; Debian, as root)
+	@bash tests/targets/machines/install.sh
+	@$(ACTIVATED) python -m pytest tests/targets -m release $(PYTEST_OPTIONS)
+
+.PHONY: benchmark-serving
+benchmark-serving: setup ## Measure the service beside MLflow's own scoring server (quiet machine; Linux)
+	@mkdir -p outputs
+	@$(ACTIVATED) python -m benchmarks.serving --output outputs/benchmark-serving.json $(BENCHMARK_OPTIONS)
+
+.PHONY: soak-serving
+soak-serving: setup ## Ask the service for ten minutes while models, history and keys change (Linux)
+	@mkdir -p outputs
+	@$(ACTIVATED) python -m benchmarks.serving.soak --output outputs/soak-serving.json $(BENCHMARK_OPTIONS)
 
 .PHONY: check
 check: setup-dev ## Check format, lint, types and layers
@@ -122,7 +142,7 @@ $(VENV35)/.installed: requirements-spark35.txt pyproject.toml | $(VENV35)/bin/py
 .PHONY: test-spark35
 test-spark35: VENV := $(VENV35)
 test-spark35: $(VENV35)/.installed ## Run the tests of what depends on Spark's version on Spark 3.5
-	@$(ACTIVATED) python -m pytest -m "spark and not azurite and not e2e and not stack and not targets" $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest -m "spark and not azurite and not e2e and not release and not stack and not targets" $(PYTEST_OPTIONS)
 
 # Each lock holds for Python 3.10 and newer on every platform; no address of any index gets into it.
 COMPILE_ALONE = $(ACTIVATED) uv pip compile --no-config --universal --python-version 3.10 --generate-hashes \
@@ -136,6 +156,7 @@ lock: setup-dev ## Renew the locks from pyproject.toml (LOCK_OPTIONS=--upgrade f
 	@cp requirements-dev.txt requirements-spark35.txt  # uv keeps the versions that it finds in the output file
 	@$(COMPILE) --extra build --extra dev --extra server requirements-spark35.in -o requirements-spark35.txt
 	@$(COMPILE_ALONE) docker/tracking/requirements.in -c requirements-dev.txt -o docker/tracking/requirements.txt
+	@$(COMPILE_ALONE) docker/service/requirements.in -c requirements-dev.txt -o docker/service/requirements.txt
 	@digest=$$(python3 -c 'import hashlib; print(hashlib.sha256(open("requirements.txt", "rb").read()).hexdigest())') \
 	  && sed -i.old "s/^# requirements.txt sha256 .*/# requirements.txt sha256 $$digest/" conda.yaml && rm conda.yaml.old
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workload_forecast.config import Settings, Thresholds, load_settings, parse_thresholds
+from workload_forecast.config import PromotionLimits, Settings, Thresholds, load_settings, parse_thresholds
 from workload_forecast.errors import SettingsError
 
 CUSTOM = {
@@ -83,6 +84,14 @@ def test_a_file_for_one_month_may_only_add_what_the_duration_leaves_open(write: 
         ({"duration": "ONE_MONTH", "to": "2017-01-01 00:00:00"}, "to is fixed by duration ONE_MONTH"),
         ({"duration": "FULL", "thresholds": "auto"}, "thresholds is fixed by duration FULL"),
         ({"duration": "WEEK"}, "duration 'WEEK' is not one of ONE_MONTH, FULL, CUSTOM"),
+        ({**CUSTOM, "promotion": {"minGain": 0.1}}, r"promotion\.minGain: is not a known field"),
+        ({**CUSTOM, "promotion": {"macroF1Tolerance": 1}}, r"promotion\.macroF1Tolerance: .*less than 1"),
+        (
+            {**CUSTOM, "promotion": {"serverPercentile": 101}},
+            r"promotion\.serverPercentile: .*less than or equal to 100",
+        ),
+        ({**CUSTOM, "promotion": {"minimumRows": 0}}, r"promotion\.minimumRows: "),
+        ({**CUSTOM, "promotion": {"minimumGain": float("nan")}}, r"promotion\.minimumGain: "),
         ({**CUSTOM, "storageKey": "c2VjcmV0"}, "take 'storageKey' out"),
         ({**CUSTOM, "sasToken": "c2VjcmV0"}, "take 'sasToken' out"),
     ],
@@ -92,6 +101,19 @@ def test_a_wrong_field_is_named(write: Any, fields: dict[str, Any], message: str
         load_settings(None, write(**fields))
     assert "c2VjcmV0" not in str(caught.value), "a secret is not repeated"
     assert "\n" not in str(caught.value), "one line"
+
+
+def test_limits_of_promotion_may_go_with_any_duration(write: Any) -> None:
+    settings = load_settings("ONE_MONTH", write(duration="ONE_MONTH", promotion={"macroF1Tolerance": 0.03}))
+    assert settings.promotion == PromotionLimits(macro_f1_tolerance=0.03)
+    assert load_settings().promotion == PromotionLimits()
+
+
+def test_limits_are_documented_with_their_defaults() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "promotion.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, re.MULTILINE))
+    defaults = PromotionLimits().model_dump(by_alias=True)
+    assert rows == {name: json.dumps(value) for name, value in defaults.items()}
 
 
 def test_a_duration_that_contradicts_the_file_is_an_error(write: Any) -> None:

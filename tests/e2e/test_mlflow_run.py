@@ -8,6 +8,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.checkouts import Checkout
@@ -15,7 +16,7 @@ from workload_forecast.schemas import FEATURE_NAMES, FEATURES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark]
 
-STEPS = ("etl", "train")
+STEPS = ("etl", "train", "promote")
 
 
 def family(checkout: Checkout) -> list[Run]:
@@ -36,7 +37,12 @@ def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Check
     assert [run.data.tags["workload_forecast.step"] for run in steps] == list(STEPS)
     assert {run.data.tags["mlflow.parentRunId"] for run in steps} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *steps)} == {"FINISHED"}
-    etl, train = steps
+    etl, train, promote = steps
+    # whether this small model is good enough is the gate's to say, and no failure of the job either way
+    assert promote.data.tags["workload_forecast.decision"] in {"promoted", "refused"}
+    assert promote.data.metrics["candidate_macro_f1"] == pytest.approx(train.data.metrics["test_macro_f1"], abs=1e-12)
+    tags = checkout.client.get_model_version("workload-forecast", "1").tags
+    assert json.loads(tags["workload_forecast.decision"])["run"] == promote.info.run_id
     assert parent.data.metrics["test_macro_f1"] == train.data.metrics["test_macro_f1"]
     assert train.data.params["num_trees"] == "8"
     assert train.data.params["thresholds_from"] == "training terciles"
@@ -53,7 +59,8 @@ def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Check
 
     assert second.returncode == 0, second.stderr
     _, *again = family(checkout)
-    assert [run.data.tags["workload_forecast.reused_run"] for run in again] == [run.info.run_id for run in steps]
+    assert [run.data.tags["workload_forecast.reused_run"] for run in again[:2]] == [etl.info.run_id, train.info.run_id]
+    assert again[2].data.tags["workload_forecast.decision"] == "unchanged"
     assert again[1].data.metrics == train.data.metrics
     assert len(checkout.client.search_model_versions("name='workload-forecast'")) == 1
 
@@ -75,7 +82,7 @@ def test_the_registered_model_scores_what_was_logged(checkout: Checkout, small_s
     low, high = (float(run.data.params[f"threshold_{name}"]) for name in ("low", "high"))
     truth = pd.cut(test["total_load"], [-1, low, high, float("inf")], labels=["low", "medium", "high"]).astype(str)
 
-    predicted = model.predict(test[list(FEATURE_NAMES)])
+    predicted = model.predict(test[list(FEATURE_NAMES)])["prediction"]
 
     assert accuracy_score(truth, predicted) == pytest.approx(run.data.metrics["test_accuracy"], abs=1e-12)
     assert f1_score(truth, predicted, average="macro") == pytest.approx(run.data.metrics["test_macro_f1"], abs=1e-12)
@@ -131,3 +138,16 @@ def test_a_failed_step_fails_the_run_with_its_reason(checkout: Checkout, tmp_pat
     train, etl = checkout.runs()[-2:]
     assert {train.info.status, etl.info.status} == {"FAILED"}
     assert "no file matches" in train.data.tags["workload_forecast.error"]
+
+
+def test_a_rollback_keeps_its_reason_to_the_letter(checkout: Checkout, tmp_path: Path) -> None:
+    client, name = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}"), "workload-forecast"
+    client.create_registered_model(name)
+    for alias in ("previous", "champion"):
+        version = client.create_model_version(name, str(tmp_path / alias)).version
+        client.set_registered_model_alias(name, alias, version)
+    done = checkout.mlflow_run("rollback", {"why": "it's wrong; at night"}, f"'{checkout.folder}'", tmp_path)
+    assert done.returncode == 0, done.stderr
+    champion = client.get_model_version_by_alias(name, "champion")
+    assert str(champion.version) == "1"
+    assert json.loads(champion.tags["workload_forecast.decision"])["why"] == "it's wrong; at night"

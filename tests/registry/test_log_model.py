@@ -21,7 +21,7 @@ from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult, train
 from workload_forecast.registry.log_model import RegisteredVersion, log_model, requirements, signature
 from workload_forecast.registry.log_training import log_training
-from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES
+from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES, HOURLY_LOAD
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -74,7 +74,10 @@ def test_the_pyfunc_model_scores_a_pandas_frame_with_unknowns_and_gives_the_logg
     inputs = test[list(FEATURE_NAMES)].reset_index(drop=True)
     assert inputs.isna().any().any()
     model = mlflow.pyfunc.load_model(logged.registered.uri)
-    predicted = np.array(model.predict(inputs))
+    answers = model.predict(inputs)
+    predicted = answers["prediction"].to_numpy()
+    assert set(answers["source"]) == {"model"}
+    assert answers["confidence"].tolist() == answers[[f"probability_{name}" for name in CLASSES]].max(axis=1).tolist()
     true = np.select([test["total_load"] <= 200, test["total_load"] > 320], [CLASSES[0], CLASSES[2]], CLASSES[1])
     stored = mlflow.get_run(logged.run_id).data.metrics
     assert (predicted == true).mean() == pytest.approx(stored["test_accuracy"], abs=1e-12)
@@ -92,15 +95,22 @@ def test_the_stored_example_can_be_served_as_json(logged: Logged) -> None:
     unknown = example["columns"].index("total_load_lag_730h")
     assert all(row[unknown] is None for row in example["data"])
     parsed = _parse_json_data(body, model.metadata, model.metadata.get_input_schema())
-    assert set(model.predict(parsed.data)) <= set(CLASSES)
+    assert set(model.predict(parsed.data)["prediction"]) <= set(CLASSES)
 
 
 def test_signature_types_are_those_of_the_feature_table(logged: Logged) -> None:
     stored = mlflow.models.get_model_info(logged.registered.uri).signature
     assert stored == signature()
     found = {column.name: column.type.name for column in stored.inputs.inputs}
-    assert tuple(found) == FEATURE_NAMES
-    assert found == {name: "double" if FEATURES.columns[name].is_float() else "long" for name in FEATURE_NAMES}
+    assert tuple(found) == (*FEATURE_NAMES, *HOURLY_LOAD.columns)
+    for name in FEATURE_NAMES:
+        assert found[name] == ("double" if FEATURES.columns[name].is_float() else "long"), name
+    assert [found[name] for name in ("server", "hour", "sessions", "total_load")] == [
+        "string",
+        "datetime",
+        "long",
+        "double",
+    ]
 
 
 def test_the_version_carries_its_facts(logged: Logged) -> None:
@@ -116,7 +126,10 @@ def test_the_version_carries_its_facts(logged: Logged) -> None:
 def test_requirements_are_the_installed_versions_and_nothing_else(logged: Logged) -> None:
     folder = Path(mlflow.artifacts.download_artifacts(logged.registered.run_uri))
     assert (folder / "requirements.txt").read_text().split() == requirements()
-    assert f"pyspark=={version('pyspark')}" in requirements()
+    assert {line.partition("==")[0] for line in requirements()} >= {"mlflow", "treelite", "polars", "narwhals"}
+    assert not [line for line in requirements() if "pyspark" in line]
+    flavors = mlflow.models.get_model_info(logged.registered.uri).flavors
+    assert flavors["spark"]["pyspark_version"].startswith(version("pyspark").partition("+")[0])
 
 
 def test_the_run_shows_parameters_metrics_plots_and_tables(logged: Logged) -> None:

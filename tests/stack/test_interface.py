@@ -67,7 +67,7 @@ def test_the_experiment_is_listed_with_its_runs(page: Page, job: Job, analyst: U
     page.goto(f"{analyst.tracking.uri}/#/experiments/{number}/runs")
     expect(page.get_by_role("link", name="main", exact=True)).to_be_visible()
     page.get_by_role("gridcell", name="main").get_by_role("button").first.click()  # its steps are runs below it
-    for step in ("etl", "train"):
+    for step in ("etl", "train", "promote"):
         expect(page.get_by_role("link", name=step, exact=True)).to_be_visible()
     page.screenshot(path=pictures / "runs.png")
 

@@ -45,7 +45,7 @@ def seen(job: Job, analyst: User, tmp_path_factory: pytest.TempPathFactory) -> d
 
 def test_another_process_finds_runs_metrics_and_the_model(seen: dict[str, Any]) -> None:
     assert set(seen["states"]) == {"FINISHED"}
-    assert {"etl", "train"} <= set(seen["steps"])
+    assert {"etl", "train", "promote"} <= set(seen["steps"])
     assert seen["rows_read"] > 1000
     assert 0 < seen["metrics"]["test_macro_f1"] <= 1
     assert seen["version"]["run"] == seen["train"]

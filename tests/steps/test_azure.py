@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from azure.storage.blob import BlobServiceClient
@@ -234,7 +235,7 @@ def test_the_model_is_published_and_the_key_is_nowhere(prepared: Project, accoun
     (trained,) = prepared.runs(step="train")
     registered = mlflow.pyfunc.load_model(f"runs:/{trained.info.run_id}/model")
     rows = registered.input_example
-    assert list(model.predict(rows)) == list(registered.predict(rows))
+    pd.testing.assert_frame_equal(model.predict(rows), registered.predict(rows))
 
     said = prepared.say()
     assert "fetched from" in said

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.targets.machines.process import MachineError, free_port, which
+from workload_forecast.cli import cli
 
 DOCKER = Path(__file__).parents[2] / "docker"
 #: Azurite's account and the start of its key when it is given none: both are in its documentation.
@@ -54,6 +55,13 @@ def config(folder: Path) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=60,
     )
+
+
+def started(shown: str, profiles: set[str]) -> dict[str, Any]:
+    """Services without a profile, or with one of these; docker-compose 1.29 shows the others as well."""
+    services: dict[str, Any] = yaml.safe_load(shown)["services"]
+    given = {name: set(service.get("profiles", [])) for name, service in services.items()}
+    return {name: service for name, service in services.items() if not given[name] or given[name] & profiles}
 
 
 def secrets(folder: Path) -> dict[str, str]:
@@ -102,7 +110,7 @@ def test_what_compose_reads(folder: Path) -> None:
     make_passwords(folder)
     done = config(folder)
     assert done.returncode == 0, done.stderr
-    services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    services = started(done.stdout, {"azurite"})
     assert set(services) == {"database", "blobs", "tracking"}
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert sorted(ports) == ["127.0.0.1:10000:10000/tcp", "127.0.0.1:5000:5000/tcp"]
@@ -124,3 +132,37 @@ def test_what_compose_reads(folder: Path) -> None:
     )
     assert start.returncode == 1
     assert "the database postgresql://mlflow@database/mlflow did not answer within 1 s" in start.stderr
+
+
+@pytest.mark.targets
+def test_the_forecast_service_beside_it(folder: Path) -> None:
+    make_passwords(folder)
+    text = (folder / ".env").read_text()
+    (folder / ".env").write_text(
+        text.replace("COMPOSE_PROFILES=azurite\n", "COMPOSE_PROFILES=azurite,service\n")
+        + "SERVICE_TRACKING_USERNAME=forecasts\nSERVICE_TRACKING_PASSWORD=a-password-of-its-own\n"
+    )
+    done = config(folder)
+    assert done.returncode == 0, done.stderr
+    services = started(done.stdout, {"azurite", "service"})
+    assert set(services) == {"database", "blobs", "tracking", "forecast-service", "forecast-follower"}
+    service, follower = services["forecast-service"], services["forecast-follower"]
+    assert service["ports"] == ["127.0.0.1:8080:8080/tcp"]
+    assert "ports" not in follower
+    for part in (service, follower):
+        assert part["image"] == "workload-forecast-service"
+        assert part["build"] == {"context": str(folder.parent), "dockerfile": "docker/service.Dockerfile"}
+        assert (part["read_only"], part["cap_drop"], part["tmpfs"]) == (True, ["ALL"], ["/tmp"])
+        assert part["security_opt"] == ["no-new-privileges:true"]
+        assert "exchange:/data:rw" in part["volumes"]
+    known = " ".join(service["environment"])
+    assert not [word for word in ("MLFLOW", "AZURE", "PASSWORD", "KEY") if word in known], "the follower's alone"
+    assert follower["environment"]["MLFLOW_TRACKING_PASSWORD"] == "a-password-of-its-own"
+    assert "a-password-of-its-own" not in " ".join([*follower["command"], *service["command"]])
+    host = follower["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://")
+    assert host in services["tracking"]["environment"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    for part in (service, follower):
+        name, *given = part["command"]
+        parsed = cli.commands[name].make_context(name, [str(word) for word in given]).params
+        assert parsed["model"] == "workload-forecast"
+    assert service["stop_grace_period"] == "70s", "longer than the service takes to answer what it has begun"

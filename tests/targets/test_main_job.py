@@ -114,7 +114,7 @@ def test_the_metrics_are_those_of_a_local_run(project: Project, local: Run, back
     assert run.data.tags["workload_forecast.target_type"] == backend
     client = MlflowClient(project.uri)
     nested = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
-    assert {child.data.tags["workload_forecast.step"] for child in nested} == {"etl", "train"}
+    assert {child.data.tags["workload_forecast.step"] for child in nested} == {"etl", "train", "promote"}
     assert {child.info.status for child in nested} == {"FINISHED"}
     console = Path(client.download_artifacts(run.info.run_id, "console.log")).read_text()
     assert "registered workload-forecast version" in console

@@ -6,23 +6,23 @@ wrong on Sundays), while a joined table is the same on every engine by construct
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-from pandas.tseries.holiday import USFederalHolidayCalendar
 
 from workload_forecast.errors import SettingsError
+from workload_forecast.features.holidays import observed_holidays
 from workload_forecast.schemas import CALENDAR
 
 #: Half-open ranges of the hour of the day (requirements: *feature engineering*).
 BUSINESS_HOURS = (8, 18)
 MORNING_HOURS = (6, 9)
 
-#: A holiday on a weekend is observed on a weekday next to it, which can lie in the year before.
-_HOLIDAY_MARGIN = timedelta(days=7)
+Times = npt.NDArray[np.datetime64]
+Numbers = npt.NDArray[np.int64]
 
 
 def calendar_table(first: datetime, last: datetime) -> pa.Table:
@@ -38,29 +38,53 @@ def calendar_table(first: datetime, last: datetime) -> pa.Table:
     Raises:
         SettingsError: ``last`` is before ``first``, or one of them carries a time zone.
     """
+    return pa.table(calendar_columns(first, last))
+
+
+def calendar_columns(first: datetime, last: datetime) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of :func:`calendar_table` by name; making an Arrow table of arrays imports pandas."""
     if first.tzinfo is not None or last.tzinfo is not None:
         raise SettingsError(f"a calendar needs UTC times without a zone, not {first!r} to {last!r}: drop the zone.")
     if last < first:
         raise SettingsError(f"a calendar cannot run from {first} to {last}: the first hour is after the last one.")
-    hours = pd.date_range(pd.Timestamp(first).floor("h"), pd.Timestamp(last).floor("h"), freq="h").as_unit("us")
-    holidays = USFederalHolidayCalendar().holidays(hours[0] - _HOLIDAY_MARGIN, hours[-1] + _HOLIDAY_MARGIN)
-    columns = {
-        "hour": hours,
-        "hour_of_day": hours.hour,
-        "weekday": hours.weekday + 1,
-        "day_of_month": hours.day,
-        "week_of_year": hours.isocalendar().week.to_numpy(),
-        "month": hours.month,
-        "year": hours.year,
-        "is_us_holiday": hours.normalize().isin(holidays),
-        "is_business_hour": _within(hours, BUSINESS_HOURS),
-        "is_morning": _within(hours, MORNING_HOURS),
-        "trend_days": (hours - pd.Timestamp(0)) / pd.Timedelta(days=1),
+    hours: Times = np.arange(np.datetime64(first, "h"), np.datetime64(last, "h") + 1)
+    days = hours.astype("datetime64[D]")
+    hour_of_day = (hours - days).astype(np.int64)
+    weekday = _weekday(days)
+    columns: dict[str, npt.NDArray[Any]] = {
+        "hour": hours.astype("datetime64[us]"),
+        "hour_of_day": hour_of_day,
+        "weekday": weekday,
+        "day_of_month": (days - days.astype("datetime64[M]")).astype(np.int64) + 1,
+        "week_of_year": _week_of_year(days, weekday),
+        "month": hours.astype("datetime64[M]").astype(np.int64) % 12 + 1,
+        "year": hours.astype("datetime64[Y]").astype(np.int64) + 1970,
+        "is_us_holiday": np.isin(days, _holidays(first.year, last.year)).astype(np.int64),
+        "is_business_hour": _within(hour_of_day, BUSINESS_HOURS),
+        "is_morning": _within(hour_of_day, MORNING_HOURS),
+        "trend_days": hours.astype(np.int64) / 24,
     }
-    types = {"hour": pa.timestamp("us"), "trend_days": pa.float64()}
-    return pa.table({name: pa.array(columns[name]).cast(types.get(name, pa.int64())) for name in CALENDAR.columns})
+    return {name: columns[name] for name in CALENDAR.columns}
 
 
-def _within(hours: pd.DatetimeIndex, bounds: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def _weekday(days: Times) -> Numbers:
+    # day 0, 1970-01-01, was a Thursday
+    weekday: Numbers = (days.astype(np.int64) + 3) % 7 + 1
+    return weekday
+
+
+def _week_of_year(days: Times, weekday: Numbers) -> Numbers:
+    """ISO weeks: a week belongs to the year of its Thursday."""
+    thursday = days + (4 - weekday)
+    week: Numbers = (thursday - thursday.astype("datetime64[Y]")).astype(np.int64) // 7 + 1
+    return week
+
+
+def _holidays(first: int, last: int) -> Times:
+    # New Year's day of the year after may be observed in the last one
+    return np.array([day for year in range(first, last + 2) for day in observed_holidays(year)], dtype="datetime64[D]")
+
+
+def _within(hour_of_day: Numbers, bounds: tuple[int, int]) -> Numbers:
     start, end = bounds
-    return (hours.hour >= start) & (hours.hour < end)
+    return ((hour_of_day >= start) & (hour_of_day < end)).astype(np.int64)

@@ -8,21 +8,35 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import mlflow
-import mlflow.spark
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from narwhals.dtypes import DType
 from pyspark.sql import SparkSession
 
+from workload_forecast.config import DEFAULT_MODEL
 from workload_forecast.errors import ModelError
+from workload_forecast.features.grid import MissingHours
 from workload_forecast.model.pipeline import ALGORITHMS, PREDICTION
 from workload_forecast.model.training import TrainingResult
-from workload_forecast.schemas import CALENDAR_FEATURES, CLASSES, FEATURE_NAMES, FEATURES, HORIZON_HOURS
+from workload_forecast.registry import flavours
+from workload_forecast.schemas import (
+    CALENDAR_FEATURES,
+    CLASSES,
+    FEATURE_NAMES,
+    FEATURES,
+    HORIZON_HOURS,
+    HOURLY_LOAD,
+    TEXT,
+    TIMESTAMP,
+)
+from workload_forecast.serving.pyfunc import DEFAULTS, HOURS, SERVERS, START
 
-MODEL_NAME = "workload-forecast"
+MODEL_NAME = DEFAULT_MODEL
 ARTIFACT_PATH = "model"
 
-#: What scoring needs; named, because to infer it MLflow would start a second JVM (40 s against 3 s).
-REQUIREMENTS = ("mlflow", "pyspark", "pandas", "numpy")
+#: What the ``python_function`` flavour needs; named, because to infer it MLflow would start a second JVM (40 s against
+#: 3 s). MLflow keeps one list a model: who loads the Spark flavour has Spark, and ``MLmodel`` names its version.
+REQUIREMENTS = ("mlflow", "treelite", "narwhals", "polars", "pandas", "numpy", "pyarrow")
 
 #: Metrics that a version carries as tags, so that versions can be told apart without their runs.
 TAGGED_METRICS = ("test_accuracy", "test_macro_f1", "best_baseline_test_macro_f1", "test_high_called_low")
@@ -43,16 +57,34 @@ class RegisteredVersion:
 
 
 def signature() -> ModelSignature:
-    """Inputs: every feature, typed as in the feature table. Output: the name of the class.
+    """Inputs: every feature, or every column of the hourly load, typed as in these tables. Output: an answer a row.
 
-    All columns must be there. Those of the history may hold unknown values, NaN or null, anywhere; the calendar is
-    always known. MLflow's *optional* would mean that a column may be left out, which is not so.
+    MLflow knows one signature a model, so the columns of both kinds are *optional* in it; the model itself checks that
+    all columns of one kind are there. A feature of the history may hold unknown values, NaN or null, anywhere; the
+    calendar is always known. Parameters: see :mod:`workload_forecast.serving.pyfunc`.
     """
-    types = {name: DataType.double if FEATURES.columns[name].is_float() else DataType.long for name in FEATURE_NAMES}
+    columns = {**{name: FEATURES.columns[name] for name in FEATURE_NAMES}, **HOURLY_LOAD.columns}
+    answers = {PREDICTION: DataType.string, **{f"probability_{name}": DataType.double for name in CLASSES}}
+    answers |= {"confidence": DataType.double, "source": DataType.string}
     return ModelSignature(
-        inputs=Schema([ColSpec(type=types[name], name=name) for name in FEATURE_NAMES]),
-        outputs=Schema([ColSpec(type=DataType.string, name=PREDICTION)]),
+        inputs=Schema([ColSpec(_mlflow_type(dtype), name, required=False) for name, dtype in columns.items()]),
+        outputs=Schema([ColSpec(dtype, name, required=name == "source") for name, dtype in answers.items()]),
+        params=ParamSchema(
+            [
+                ParamSpec(START, DataType.string, DEFAULTS[START]),
+                ParamSpec(HOURS, DataType.long, DEFAULTS[HOURS]),
+                ParamSpec(SERVERS, DataType.string, DEFAULTS[SERVERS], shape=(-1,)),
+            ]
+        ),
     )
+
+
+def _mlflow_type(dtype: DType) -> DataType:
+    if dtype == TEXT:
+        return DataType.string
+    if dtype == TIMESTAMP:
+        return DataType.datetime
+    return DataType.double if dtype.is_float() else DataType.long
 
 
 def requirements() -> list[str]:
@@ -74,21 +106,27 @@ def describe(result: TrainingResult) -> str:
         f"Macro-F1 on the test hours: {metrics['test_macro_f1']:.3f};",
         f"best baseline ({result.best_baseline}): {metrics['best_baseline_test_macro_f1']:.3f}.\n\n",
         f"Input: every feature column. {', '.join(CALENDAR_FEATURES)} must be known; the others may be null.",
+        f"Or: hourly load as rows, with the parameters {START} (UTC), {HOURS} and {SERVERS}.",
     )
     return " ".join(paragraphs).replace("\n\n ", "\n\n")
 
 
 def log_model(
-    result: TrainingResult, tags: Mapping[str, str], name: str = MODEL_NAME, dfs_tmpdir: str | None = None
+    result: TrainingResult,
+    tags: Mapping[str, str],
+    name: str = MODEL_NAME,
+    dfs_tmpdir: str | None = None,
+    missing_hours: MissingHours = "unknown",
 ) -> RegisteredVersion:
-    """Log the pipeline to the active run as ``model`` and register it as a new version of ``name``.
+    """Log the pipeline and its compiled form to the active run as ``model``, registered as a new version of ``name``.
 
     Args:
         tags: what the version is to carry besides its metrics: duration, kind of data.
         dfs_tmpdir: a folder that driver and executors share; on a single machine a temporary one is made.
+        missing_hours: as the features were made; whoever forecasts from a history makes them in the same way.
 
     Raises:
-        ModelError: no run is active.
+        ModelError: no run is active, or the pipeline cannot be compiled.
     """
     run = mlflow.active_run()
     if run is None:
@@ -99,8 +137,10 @@ def log_model(
         info = Model.log(
             name=ARTIFACT_PATH,
             artifact_path=None,
-            flavor=mlflow.spark,
+            flavor=flavours,
+            flavor_name="spark",
             spark_model=result.model,
+            facts=flavours.model_facts(result, missing_hours),
             dfs_tmpdir=dfs_tmpdir or (scratch if _single_machine() else None),
             signature=signature(),
             # As objects, because MLflow then writes unknown values as null, not as NaN, which is no JSON.

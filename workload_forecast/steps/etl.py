@@ -25,6 +25,8 @@ from workload_forecast.steps.published import place_of
 from workload_forecast.steps.runs import Result, Runs, Step, open_runs
 from workload_forecast.steps.session_files import SessionFiles
 
+_NOT_OURS = {"thresholds", "test_from", "storage_account", "storage_container", "promotion"}
+
 
 @dataclass(frozen=True)
 class EtlOptions:
@@ -52,8 +54,8 @@ def perform_etl(runs: Runs, options: EtlOptions, source: DataSource) -> Result:
     settings = options.settings
     files = SessionFiles.find(settings, runs.home)
     parameters = {
-        # thresholds and split belong to the training: changing them must not do this work again
-        **settings.model_dump(mode="json", exclude={"thresholds", "test_from", "storage_account", "storage_container"}),
+        # thresholds, split and limits belong to later steps: changing them must not do this work again
+        **settings.model_dump(mode="json", exclude=_NOT_OURS),
         "data_file": str(files.pattern),
         "engine": resolve(options.engine),
         "debug": options.debug,

@@ -5,12 +5,16 @@ from __future__ import annotations
 from workload_forecast.config import TrainingParameters
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import data_source
+from workload_forecast.steps.promote import promote_trained
 from workload_forecast.steps.runs import Result, open_runs
 from workload_forecast.steps.train import perform_train, split_of, tell
 
 
 def run_main(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool) -> Result:
-    """Run the entry point: data → ETL → training, finished steps reused."""
+    """Run the entry point: data → ETL → training → promotion, finished steps reused.
+
+    A model that is not promoted is no failure of the job: the run ``promote`` and the last lines say so.
+    """
     split_of(options.settings)
     with open_runs("main", reuse=reuse) as runs:
         source = data_source(runs, options.settings)
@@ -20,4 +24,6 @@ def run_main(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool
             result = perform_train(runs, options.settings, parameters, etl, source)
         runs.summarise(result)
         tell(runs, result)
+        with runs.child("promote"):
+            promote_trained(runs, options, etl, result)
         return result

@@ -33,7 +33,7 @@ EXPERIMENT = "workload-forecast"
 TAG = "workload_forecast."
 
 #: Prefix of a parameter's value in effect where ``mlflow run`` logged an empty one under its name.
-_EFFECTIVE = "effective_"
+EFFECTIVE = "effective_"
 
 #: A step's work: writes tables into the draft folder and returns what ``info.json`` and later steps shall know.
 Work = Callable[[Path], dict[str, Any]]
@@ -138,6 +138,12 @@ class Runs:
         _log_durations(before, self.progress.durations)
         return info
 
+    def begin(self, step: str, parameters: Mapping[str, Any]) -> str:
+        """Describe the active run as that of a step which is never answered from another run; return its id."""
+        mlflow.set_tag(f"{TAG}step", step)
+        _log_parameters(parameters)
+        return str(_active().info.run_id)
+
     def summarise(self, result: Result) -> None:
         """Give the active run, the parent of several steps, the metrics of the step that it was run for."""
         mlflow.log_metrics(result.info.get("metrics", {}))
@@ -214,7 +220,7 @@ def _log_parameters(parameters: Mapping[str, Any]) -> None:
     known = MlflowClient().get_run(_active().info.run_id).data.params
     values = {name: "" if value is None else str(value) for name, value in parameters.items()}
     fresh = {name: value for name, value in values.items() if name not in known}
-    effective = {_EFFECTIVE + name: value for name, value in values.items() if known.get(name, value) != value}
+    effective = {EFFECTIVE + name: value for name, value in values.items() if known.get(name, value) != value}
     mlflow.log_params({name: value for name, value in {**fresh, **effective}.items() if name not in known})
 
 
@@ -222,7 +228,7 @@ def _answer_from(found: Run) -> None:
     """Give the active run what the run that it is answered from found out, so that the two compare equal."""
     mlflow.set_tag(f"{TAG}reused_run", found.info.run_id)
     mlflow.log_metrics(found.data.metrics)
-    _log_parameters({name: value for name, value in found.data.params.items() if not name.startswith(_EFFECTIVE)})
+    _log_parameters({name: value for name, value in found.data.params.items() if not name.startswith(EFFECTIVE)})
 
 
 def _log_durations(before: Mapping[str, float], after: Mapping[str, float]) -> None:

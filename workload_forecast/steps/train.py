@@ -78,7 +78,8 @@ def _train(
     )
     with runs.progress.stage("train: log and register the model"):
         log_training(result)
-        version = log_model(result, tags={"duration": settings.duration, "data": source.kind})
+        tags = {"duration": settings.duration, "data": source.kind}
+        version = log_model(result, tags, missing_hours=settings.missing_hours)
         Path(mlflow.artifacts.download_artifacts(version.uri, dst_path=str(folder / "download"))).rename(folder / MODEL)
     mlflow.set_tags({f"workload_forecast.engine.{name}": number for name, number in engine.versions().items()})
     return {

@@ -9,6 +9,7 @@ declare -A brings=(
   [dockerd]=docker.io
   [docker]=docker.io
   [docker-compose]=docker-compose # reads the compose file
+  [kubectl]=kubernetes-client     # renders the manifests for Kubernetes
   [sshd]=openssh-server
   [ssh]=openssh-client
   [rsync]=rsync

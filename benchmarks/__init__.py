@@ -1,0 +1,1 @@
+"""Measurements that are run by hand; no test and no CI job runs them."""

@@ -1,0 +1,103 @@
+"""The measured as Markdown, and as JSON with the facts of the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving.comparison import BARE, INVOCATIONS, MLFLOW, SERVICE, Cell
+from benchmarks.serving.figures import rounded
+
+PACKAGES = ("mlflow", "pyspark", "uvicorn", "fastapi", "treelite", "polars", "numpy", "aiohttp")
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on; the load is that of the last minute, before anything is measured."""
+    cpus = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.partition(":")[2].strip() for line in cpus if line.startswith("model name")), "unknown")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(memory / 1e9, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def ratios(cells: Sequence[Cell]) -> list[dict[str, float]]:
+    """Return, for each load, how many times the throughput and what part of the median latency the service has."""
+    by_key = {(cell.target, cell.servers, cell.concurrency): cell.summary for cell in cells}
+    found = []
+    for (target, servers, concurrency), other in by_key.items():
+        if target != MLFLOW:
+            continue
+        row: dict[str, float] = {"servers": servers, "concurrency": concurrency}
+        for name, ours in (("forecast", SERVICE), ("invocations", INVOCATIONS)):
+            own = by_key[ours, servers, concurrency]
+            row[f"{name}_throughput"] = round(own.per_second / other.per_second, 1)
+            row[f"{name}_p50"] = round(other.p50_ms / own.p50_ms, 1)
+        found.append(row)
+    return found
+
+
+def content(cells: Sequence[Cell], starts: Sequence[float], settings: Mapping[str, Any], facts: Any) -> dict[str, Any]:
+    """Return everything for a file."""
+    rows = [
+        {"target": cell.target, "servers": cell.servers, "concurrency": cell.concurrency, **rounded(cell.summary)}
+        for cell in cells
+    ]
+    ready = [round(start, 3) for start in starts]
+    return {"machine": facts, "settings": settings, "ready_s": ready, "cells": rows, "ratios": ratios(cells)}
+
+
+def comparison_table(found: Mapping[str, Any]) -> str:
+    """Return the content as Markdown."""
+    lines = [
+        "| request | connections | target | p50 ms | p90 ms | p99 ms | max ms | requests/s | requests |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in sorted(found["cells"], key=lambda cell: (cell["servers"], cell["concurrency"])):
+        times = " | ".join(f"{cell[name]:.2f}" for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms"))
+        lines.append(
+            f"| {cell['servers']} × 48 h | {cell['concurrency']} | {cell['target']} | {times} "
+            f"| {cell['per_second']:.1f} | {cell['requests']} |"
+        )
+    lines += [
+        "",
+        f"The {BARE} answers as many bytes without any work: what client and kernel take.",
+        "",
+        f"How many times as many requests a second as {MLFLOW}, and how many times as fast (p50):",
+        "",
+        "| request | connections | /forecast, throughput | /forecast, p50 | /invocations, throughput | p50 |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['servers']} × 48 h | {row['concurrency']} | {row['forecast_throughput']} × | {row['forecast_p50']} × "
+        f"| {row['invocations_throughput']} × | {row['invocations_p50']} × |"
+        for row in found["ratios"]
+    ]
+    ready = found["ready_s"]
+    if ready:
+        median = statistics.median(ready)
+        lines += [
+            "",
+            f"Ready after the start: median {median:.2f} s, slowest {max(ready):.2f} s ({len(ready)} starts).",
+        ]
+    return "\n".join([*lines, "", machine_line(found["machine"])])
+
+
+def machine_line(facts: Mapping[str, Any]) -> str:
+    """Return the machine in a line."""
+    packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
+    return (
+        f"{facts['cores']} cores of {facts['cpu']}, {facts['memory_gb']} GB, {facts['system']}, Python "
+        f"{facts['python']}, {packages}; load before the run: {facts['load_before']}."
+    )

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.feature_tables import feature_table
+from tests.serving.conftest import facts_of, lag_forest
+from workload_forecast.errors import ModelError
+from workload_forecast.serving.compiled import FACTS, SUMS, TREES, compile_trees, read_compiled
+from workload_forecast.serving.facts import read_facts
+from workload_forecast.serving.saved_trees import read_pipeline
+from workload_forecast.serving.scorer import Scorer
+
+
+def test_a_stored_model_answers_like_the_one_in_memory(lag_model: Path) -> None:
+    pipeline = read_pipeline(lag_model.parent / "sparkml")
+    facts, rows = facts_of(pipeline), feature_table(servers=1, days=5)
+    stored = Scorer.load(lag_model)
+    assert Scorer.load(lag_model.parent).facts == facts, "the folder of the whole model does as well"
+    assert stored.facts == facts
+    assert np.array_equal(stored.predict_proba(rows), Scorer(compile_trees(pipeline), facts).predict_proba(rows))
+
+
+def test_the_folder_holds_what_the_sums_say_and_no_pickle(lag_model: Path) -> None:
+    assert {path.name for path in lag_model.iterdir()} == {TREES, FACTS, SUMS}
+    lines = (lag_model / SUMS).read_text().splitlines()
+    expected = [f"{hashlib.sha256((lag_model / name).read_bytes()).hexdigest()}  {name}" for name in (TREES, FACTS)]
+    assert lines == expected
+    assert not (lag_model / TREES).read_bytes().startswith(b"\x80")
+    json.loads((lag_model / FACTS).read_text(), parse_constant=pytest.fail)
+
+
+def signed(folder: Path) -> None:
+    names = (TREES, FACTS)
+    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (folder / SUMS).write_text("".join(sums))
+
+
+def set_fact(folder: Path, **values: Any) -> None:
+    facts = json.loads((folder / FACTS).read_text())
+    (folder / FACTS).write_text(json.dumps({k: v for k, v in {**facts, **values}.items() if v is not ...}))
+    signed(folder)
+
+
+def trees(folder: Path, content: bytes) -> None:
+    (folder / TREES).write_bytes(content)
+    signed(folder)
+
+
+DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
+    (lambda f: (f / TREES).unlink(), "is no compiled model: trees.treelite cannot be read"),
+    (lambda f: (f / FACTS).unlink(), "facts.json cannot be read"),
+    (lambda f: (f / SUMS).unlink(), "SHA256SUMS cannot be read"),
+    (lambda f: (f / TREES).write_bytes((f / TREES).read_bytes()[:-1]), "trees.treelite is not the file that"),
+    (lambda f: (f / FACTS).write_text((f / FACTS).read_text().replace("100.0", "900.0")), "facts.json is not the file"),
+    (lambda f: (f / SUMS).write_bytes(b"\xff\x00"), "is not the file that SHA256SUMS names"),
+    (lambda f: (f / SUMS).write_text(""), "is not the file that SHA256SUMS names"),
+    (lambda f: trees(f, b""), "trees.treelite"),
+    (lambda f: trees(f, b"\x80\x04K\x01."), "trees.treelite"),
+    (lambda f: trees(f, (f / TREES).read_bytes()[:100]), "trees.treelite"),
+    (lambda f: set_fact(f, format=2), "has format 2, this version of the project reads 1: install"),
+    (lambda f: set_fact(f, format=...), "facts are not what this project writes: KeyError"),
+    (lambda f: set_fact(f, low=...), "facts are not what this project writes: TypeError"),
+    (lambda f: set_fact(f, more=1), "facts are not what this project writes: TypeError"),
+    (lambda f: set_fact(f, training_to="soon"), "facts are not what this project writes: ValueError"),
+    (lambda f: set_fact(f, low=400.0), r"cannot be right: thresholds 400\.0, 300\.0"),
+    (lambda f: set_fact(f, missing_hours="perhaps"), "cannot be right: missing_hours 'perhaps'"),
+    (lambda f: set_fact(f, classes=["low", "high"]), "cannot be right: the baseline's shares"),
+    (lambda f: set_fact(f, algorithm="magic"), "cannot be right: algorithm 'magic'"),
+    (lambda f: set_fact(f, features=[{"name": "a", "unknown": None}]), "the trees take 45 features, the facts 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE, ids=[message[:40] for _, message in DAMAGE])
+def test_a_changed_cut_or_foreign_file_is_refused_in_one_line(
+    damage: Callable[[Path], Any], message: str, lag_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(lag_model, tmp_path / "model"))
+    damage(folder)
+    with pytest.raises(ModelError, match=message) as refused:
+        Scorer.load(folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_facts_survive_json(tmp_path: Path) -> None:
+    facts = facts_of(read_pipeline(lag_forest().save(tmp_path)))
+    assert read_facts(facts.to_json()) == facts
+
+
+def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is no compiled model"):
+        read_compiled(tmp_path / "missing")

@@ -1,0 +1,71 @@
+"""Answers as plain lists and dictionaries, made straight from arrays: a hundred servers are 4,800 hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from workload_forecast.serving.forecaster import NONE, SOURCES, Answers
+from workload_forecast.serving.history import HOUR
+
+_NONE = SOURCES.index(NONE)
+
+
+def predictions(answers: Answers, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return ``class``, ``probabilities``, ``confidence`` and ``source`` of each row."""
+    return [
+        {"class": None, "probabilities": None, "confidence": None, "source": NONE}
+        if source == _NONE
+        else {
+            "class": classes[label],
+            "probabilities": dict(zip(classes, shares, strict=True)),
+            "confidence": shares[label],
+            "source": SOURCES[source],
+        }
+        for label, shares, source in _rows(answers)
+    ]
+
+
+def forecasts(
+    answers: Answers, classes: Sequence[str], servers: Sequence[str], start: datetime, hours: int
+) -> list[dict[str, Any]]:
+    """Return ``server`` and ``hours``, the predictions with their ``hour``, for each server."""
+    times = [told(start + number * HOUR) for number in range(hours)]
+    rows = predictions(answers, classes)
+    for position, row in enumerate(rows):
+        row["hour"] = times[position % hours]
+    return [{"server": name, "hours": rows[at * hours : (at + 1) * hours]} for at, name in enumerate(servers)]
+
+
+def columns(answers: Answers, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return ``prediction`` to ``source`` as the ``python_function`` does, each probability under a name of its own."""
+    names = [f"probability_{name}" for name in classes]
+    silent = {"prediction": None, **dict.fromkeys(names), "confidence": None, "source": NONE}
+    return [
+        dict(silent)
+        if source == _NONE
+        else {
+            "prediction": classes[label],
+            **dict(zip(names, shares, strict=True)),
+            "confidence": shares[label],
+            "source": SOURCES[source],
+        }
+        for label, shares, source in _rows(answers)
+    ]
+
+
+def counts(answers: Answers) -> list[tuple[str, int]]:
+    """Return how many rows each source answered."""
+    return list(zip(SOURCES, np.bincount(answers.sources, minlength=len(SOURCES)).tolist(), strict=True))
+
+
+def told(moment: datetime) -> str:
+    """Return a time that is UTC without a zone as text with one."""
+    return f"{moment.isoformat()}Z"
+
+
+def _rows(answers: Answers) -> Iterator[tuple[int, list[float], int]]:
+    return zip(answers.labels.tolist(), answers.probabilities.tolist(), answers.sources.tolist(), strict=True)

@@ -1,0 +1,103 @@
+"""What a compiled model says of itself, as JSON: inputs, classes, thresholds, periods, the baseline's record."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from workload_forecast.errors import ModelError
+from workload_forecast.features.grid import MissingHours
+from workload_forecast.serving.saved_stages import Feature
+
+#: Version of the stored form. A reader takes this one alone; add a case when it changes.
+FORMAT = 1
+
+Algorithm = Literal["random forest", "decision tree"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How far the naive forecast *load of the last known same hour* was right on the test rows."""
+
+    name: str  #: of the baseline that was measured
+    #: For each class that it names: the share of each true class, both in the order of the classes.
+    probabilities: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything about a compiled model besides its trees. Times are UTC without a zone."""
+
+    algorithm: Algorithm
+    features: tuple[Feature, ...]
+    classes: tuple[str, ...]
+    low: float  #: low ≤ ``low`` < medium ≤ ``high`` < high, in the unit of the hourly load
+    high: float
+    horizon_hours: int
+    missing_hours: MissingHours
+    training_from: datetime
+    training_to: datetime
+    baseline: Baseline
+    spark_version: str
+    treelite_version: str
+
+    def to_json(self) -> str:
+        """Return the facts as a JSON object with the format's version."""
+        periods = {name: getattr(self, name).isoformat() for name in ("training_from", "training_to")}
+        return json.dumps({"format": FORMAT, **asdict(self), **periods}, indent=2, allow_nan=False) + "\n"
+
+
+def read_facts(text: str) -> Facts:
+    """Return the facts that :meth:`Facts.to_json` wrote.
+
+    Raises:
+        ModelError: another format, a missing or unknown field, or a value that cannot be.
+    """
+    try:
+        content = json.loads(text)
+        version = content.pop("format")
+        if version != FORMAT:
+            raise ModelError(
+                f"the compiled model has format {version}, this version of the project reads {FORMAT}: "
+                "install the version of the project that logged the model, or train again."
+            )
+        facts = _facts(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise ModelError(f"the compiled model's facts are not what this project writes: {problem!r}.") from None
+    problems = list(_problems(facts))
+    if problems:
+        raise ModelError(f"the compiled model's facts cannot be right: {'; '.join(problems)}. Fetch the model again.")
+    return facts
+
+
+def _facts(content: Mapping[str, Any]) -> Facts:
+    baseline = content["baseline"]
+    return Facts(
+        **{
+            **content,
+            "features": tuple(Feature(**feature) for feature in content["features"]),
+            "classes": tuple(content["classes"]),
+            "training_from": datetime.fromisoformat(content["training_from"]),
+            "training_to": datetime.fromisoformat(content["training_to"]),
+            "baseline": Baseline(baseline["name"], tuple(tuple(row) for row in baseline["probabilities"])),
+        }
+    )
+
+
+def _problems(facts: Facts) -> list[str]:
+    shares = facts.baseline.probabilities
+    size = len(facts.classes)
+    checks = {
+        f"algorithm {facts.algorithm!r}": facts.algorithm in get_args(Algorithm),
+        f"missing_hours {facts.missing_hours!r}": facts.missing_hours in get_args(MissingHours),
+        f"classes {facts.classes}": size >= 2 and len(set(facts.classes)) == size,
+        f"thresholds {facts.low}, {facts.high}": math.isfinite(facts.high - facts.low) and facts.low < facts.high,
+        "no features": bool(facts.features),
+        "the baseline's shares": len(shares) == size
+        and all(len(row) == size and math.isclose(sum(row), 1.0, abs_tol=1e-9) and min(row) >= 0 for row in shares),
+    }
+    return [what for what, right in checks.items() if not right]

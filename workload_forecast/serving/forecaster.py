@@ -1,0 +1,228 @@
+"""The answer for every server and hour that was asked for: class, probabilities, confidence, and whose answer it is.
+
+============  ==========================================================================================
+source        when, and what
+============  ==========================================================================================
+``model``     a load of the week that ends 48 hours before the hour is known: the model's answer
+``baseline``  none is, but a load at the same time of the day is (of the last 30 days, before the start): its
+              class, with the shares that this naive forecast had on the model's test rows
+``none``      neither: the server is unseen, or too new for this hour. Class, probabilities and confidence are null
+============  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from workload_forecast.errors import ModelError, SettingsError
+from workload_forecast.schemas import (
+    CALENDAR_FEATURES,
+    FEATURE_NAMES,
+    HORIZON_HOURS,
+    LAG_HOURS,
+    TRAILING_HOURS,
+)
+from workload_forecast.serving.facts import Facts
+from workload_forecast.serving.history import HOUR, LOOK_BACK_HOURS, Prepared, check_start, prepare
+from workload_forecast.serving.saved_trees import Doubles, Integers
+from workload_forecast.serving.scorer import Scorer
+
+MODEL, BASELINE, NONE = "model", "baseline", "none"
+SOURCES = (MODEL, BASELINE, NONE)
+
+#: Features that are known if any load of the week before the horizon is.
+RECENT_FEATURES = tuple(
+    name
+    for name in FEATURE_NAMES
+    if name not in {*CALENDAR_FEATURES, "observed_hours_7d"}
+    and name not in {f"total_load_lag_{k}h" for k in LAG_HOURS if k >= HORIZON_HOURS + TRAILING_HOURS["7d"]}
+)
+_RECENT = [FEATURE_NAMES.index(name) for name in RECENT_FEATURES]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is said of each row, as plain arrays."""
+
+    labels: Integers  #: position of the class; without meaning where the source is ``none``
+    probabilities: Doubles  #: rows × classes; NaN where the source is ``none``
+    sources: Integers  #: position in :data:`SOURCES`
+
+
+class Forecaster:
+    """A scorer, the project's features, and the rule of what to say where the features say nothing."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """Take a model of this version's features.
+
+        Raises:
+            ModelError: it was trained on other features, or for another horizon.
+        """
+        _check_features(scorer.facts)
+        self.scorer = scorer
+        self._shares = np.array(scorer.facts.baseline.probabilities)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Forecaster:
+        """Load a logged model from its folder, or from the ``compiled`` folder in it.
+
+        Raises:
+            ModelError: see :meth:`Scorer.load`, and other features.
+        """
+        return cls(Scorer.load(folder))
+
+    def prepare(
+        self,
+        history: Any,
+        start: datetime,
+        hours: int = HORIZON_HOURS,
+        *,
+        servers: Iterable[str] | None = None,
+        known_until: datetime | None = None,
+    ) -> Prepared:
+        """Make the feature rows once, for all or some servers; this is the slow part (see :func:`.history.prepare`)."""
+        missing_hours = self.scorer.facts.missing_hours
+        return prepare(history, start, hours, missing_hours=missing_hours, servers=servers, known_until=known_until)
+
+    def forecast(
+        self,
+        history: Any,
+        servers: Iterable[str],
+        start: datetime,
+        hours: int = HORIZON_HOURS,
+        *,
+        known_until: datetime | None = None,
+    ) -> pa.Table:
+        """Forecast from a history in one go: arguments, result and errors of :meth:`prepare` and :meth:`answer`."""
+        asked = _once(servers)
+        prepared = self.prepare(history, start, _checked(hours), servers=asked, known_until=known_until)
+        return self.answer(prepared, asked, start, hours)
+
+    def answer(
+        self, prepared: Prepared, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS
+    ) -> pa.Table:
+        """Answer from prepared rows.
+
+        Args:
+            prepared: by :meth:`prepare`; it may hold more servers, and more hours at both ends.
+            servers: in the order of the answer; one that stands there twice is answered once.
+            start: first hour, UTC without a zone.
+            hours: 1 to 48.
+
+        Returns:
+            One row for each server and hour, in that order: ``server``, ``hour``, ``prediction`` (the class's name),
+            ``probability_<class>`` for each class, ``confidence`` (probability of ``prediction``), ``source``.
+
+        Raises:
+            SettingsError: ``hours`` is not 1 to 48, or the prepared rows do not hold these hours.
+        """
+        asked = _once(servers)
+        columns = self._columns(self.decide_prepared(prepared, asked, start, hours))
+        times = np.datetime64(start, "us") + np.arange(hours) * np.timedelta64(1, "h")
+        keys = {
+            "server": pa.array([name for name in asked for _ in range(hours)], pa.string()),
+            "hour": pa.array(np.tile(times, len(asked)), pa.timestamp("us")),
+        }
+        return pa.table(keys | columns)
+
+    def decide_prepared(
+        self, prepared: Prepared, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS
+    ) -> Answers:
+        """Return what :meth:`answer` says, without names and times: a row for each server and hour, in that order.
+
+        Later starts than the prepared one are answered as if nothing had been observed in between; what is too old
+        for such a start is left aside, so that the answer is that of a fresh :meth:`forecast`.
+        """
+        check_start(start)
+        first = (start - prepared.start) // HOUR
+        if first < 0 or first + _checked(hours) > prepared.hours:
+            last = prepared.start + (prepared.hours - 1) * HOUR
+            raise SettingsError(
+                f"{hours} hours from {start} were asked for, but {prepared.start} to {last} were prepared."
+            )
+        asked = _once(servers)
+        reach = LOOK_BACK_HOURS - first
+        at = [(row, prepared.servers[name]) for row, name in enumerate(asked) if name in prepared.servers]
+        if first:
+            at = [(row, position) for row, position in at if prepared.last_seen[position] <= reach]
+        rows, positions = np.array(at, dtype=np.int64).reshape(-1, 2).T
+        features = np.full((len(asked), hours, len(FEATURE_NAMES)), np.nan)
+        same_hour = np.full((len(asked), hours), np.nan)
+        span = slice(first, first + hours)
+        features[rows] = prepared.features[positions, span]
+        near = prepared.same_hour_age[positions, span] <= reach
+        same_hour[rows] = np.where(near, prepared.same_hour[positions, span], np.nan)
+        return self.decide(features.reshape(-1, len(FEATURE_NAMES)), same_hour.reshape(-1))
+
+    def answer_rows(self, features: Doubles, same_hour: Doubles | None = None) -> dict[str, pa.Array]:
+        """Return the columns ``prediction`` to ``source`` of :meth:`answer` for rows of features.
+
+        Args:
+            features: rows × :data:`~workload_forecast.schemas.FEATURE_NAMES`, unknown ones as NaN.
+            same_hour: for each row, the load that the baseline goes by, or NaN; without it there is no baseline.
+
+        Raises:
+            DataError: a row that the model is asked about lacks a feature of the calendar.
+        """
+        return self._columns(self.decide(features, same_hour))
+
+    def decide(self, features: Doubles, same_hour: Doubles | None = None) -> Answers:
+        """Return what :meth:`answer_rows` says, as plain arrays; arguments and errors are the same."""
+        classes, size = self.scorer.classes, len(features)
+        labels = np.zeros(size, dtype=np.int64)
+        probabilities = np.full((size, len(classes)), np.nan)
+        by_model = ~np.isnan(features[:, _RECENT]).all(axis=1)
+        scores = self.scorer.score_matrix(features[by_model])
+        labels[by_model], probabilities[by_model] = scores.labels, scores.probabilities
+        by_baseline = np.zeros(size, dtype=np.bool_)
+        if same_hour is not None:
+            by_baseline = ~by_model & ~np.isnan(same_hour)
+            facts, loads = self.scorer.facts, same_hour[by_baseline]
+            labels[by_baseline] = (loads > facts.low).astype(np.int64) + (loads > facts.high)
+            probabilities[by_baseline] = self._shares[labels[by_baseline]]
+        return Answers(labels, probabilities, np.select([by_model, by_baseline], [0, 1], 2))
+
+    def _columns(self, answers: Answers) -> dict[str, pa.Array]:
+        classes, silent = self.scorer.classes, answers.sources == SOURCES.index(NONE)
+        confidence = np.take_along_axis(answers.probabilities, answers.labels[:, np.newaxis], axis=1)[:, 0]
+        shares = answers.probabilities
+        return {
+            "prediction": _names(answers.labels, classes, silent),
+            **{f"probability_{name}": pa.array(shares[:, i], mask=silent) for i, name in enumerate(classes)},
+            "confidence": pa.array(confidence, mask=silent),
+            "source": _names(answers.sources, SOURCES, np.zeros(len(silent), dtype=np.bool_)),
+        }
+
+
+def _check_features(facts: Facts) -> None:
+    found = tuple(feature.name for feature in facts.features)
+    if (found, facts.horizon_hours) != (FEATURE_NAMES, HORIZON_HOURS):
+        differ = ", ".join(sorted(set(found) ^ set(FEATURE_NAMES))) or f"order, or horizon of {facts.horizon_hours} h"
+        raise ModelError(
+            f"the model was trained on other features than this version of the project makes ({differ}): "
+            "use the version that logged the model, or train again."
+        )
+
+
+def _names(positions: npt.NDArray[np.int64], names: tuple[str, ...], null: npt.NDArray[np.bool_]) -> pa.Array:
+    indices = pa.array(positions.astype(np.int8), mask=null)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string())).cast(pa.string())
+
+
+def _once(servers: Iterable[str]) -> list[str]:
+    # a text is an iterable of texts too, but hardly anybody means its letters
+    return [servers] if isinstance(servers, str) else list(dict.fromkeys(servers))
+
+
+def _checked(hours: int) -> int:
+    if not 1 <= hours <= HORIZON_HOURS:
+        raise SettingsError(f"hours must be 1 to {HORIZON_HOURS}, not {hours}: nothing is known that far ahead.")
+    return hours
