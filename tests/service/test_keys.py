@@ -122,3 +122,17 @@ def test_a_damaged_file_is_an_error_and_is_left_as_it_is(keys: Keys, content: st
         with pytest.raises(SettingsError, match="is not a key file"):
             act()
     assert keys.path.read_text() == content
+
+
+def test_a_key_that_expired_long_ago_is_forgotten_at_the_next_change(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.create("short", days=1)
+    keys.create("for ever")
+    in_a_week, in_two_months = later(days=7), later(days=60)
+    monkeypatch.setattr("workload_forecast.service.keys._now", lambda: in_a_week)
+    keys.create("next")
+    assert [key.name for key in keys.all()] == ["short", "for ever", "next"]
+    monkeypatch.setattr("workload_forecast.service.keys._now", lambda: in_two_months)
+    keys.create("last")
+    assert [key.name for key in keys.all()] == ["for ever", "next", "last"]

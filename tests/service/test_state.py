@@ -71,6 +71,23 @@ def test_a_new_history_is_swapped_in_with_its_rows(holder: Holder, world: World)
     assert now.history.newest < now.prepared.start == now.history.start <= at(LENGTH - 10)
 
 
+def test_answers_are_looked_up_and_always_those_of_the_model_that_is_served(holder: Holder, world: World) -> None:
+    for change in (
+        lambda: None,
+        lambda: world.put_model(constant("high")),
+        lambda: world.put_history(world.history[9:]),
+    ):
+        change()
+        holder.refresh()
+        now = holder.current
+        assert now.forecaster is not None
+        assert now.prepared is not None
+        assert now.scored is not None
+        expected = now.forecaster.score_prepared(now.prepared)
+        assert now.scored.labels.tobytes() == expected.labels.tobytes()
+        assert now.scored.probabilities.tobytes() == expected.probabilities.tobytes()
+
+
 def break_model(world: World) -> None:
     (world.exchange.folder / world.exchange.model().path / "facts.json").write_text("{}")  # type: ignore[union-attr]
 

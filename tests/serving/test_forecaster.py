@@ -22,6 +22,7 @@ from workload_forecast.errors import ModelError, SettingsError
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES
 from workload_forecast.serving.compiled import FACTS
 from workload_forecast.serving.forecaster import RECENT_FEATURES, SOURCES, Forecaster
+from workload_forecast.serving.history import Prepared
 
 
 def at(hours: int) -> datetime:
@@ -171,6 +172,18 @@ def test_a_model_for_another_horizon_is_refused(lag_model: Path, tmp_path: Path)
         Forecaster.load(folder)
 
 
+def assert_looked_up(model: Forecaster, prepared: Prepared, servers: list[str], start: datetime) -> None:
+    """What was asked of the model ahead, for all rows, gives the answers of asking it now."""
+    scored = model.score_prepared(prepared)
+    for hours in (1, 48):
+        now = model.decide_prepared(prepared, servers, start, hours)
+        ahead = model.decide_prepared(prepared, servers, start, hours, scored)
+        assert ahead.sources.tolist() == now.sources.tolist()
+        np.testing.assert_array_equal(ahead.probabilities, now.probabilities)
+        said = now.sources != SOURCES.index("none")
+        assert ahead.labels[said].tolist() == now.labels[said].tolist()
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     rows=hourly_tables(max_rows_each=8),
@@ -186,8 +199,10 @@ def test_rows_prepared_for_an_earlier_start_answer_as_a_fresh_forecast(
     start = max(row["hour"] for row in rows) + (1 + silence) * HOUR
     asked = ["10.0.0.3", "10.0.0.2", "10.0.0.1", "unseen"]
     history = frame(rows)
-    found = model.answer(model.prepare(history, start, 96), asked, start + later * HOUR)
+    prepared = model.prepare(history, start, 96)
+    found = model.answer(prepared, asked, start + later * HOUR)
     assert found.equals(model.forecast(history, asked, start + later * HOUR))
+    assert_looked_up(model, prepared, asked, start + later * HOUR)
 
 
 @pytest.mark.parametrize("later", [0, 25, 48])
@@ -198,7 +213,9 @@ def test_what_only_the_earlier_start_reached_is_left_aside(
     """A server that was seen 720 to 697 hours before the prepared start, beside one that is seen up to there."""
     model = Forecaster.load(zero_model) if idle else forecaster
     history = frame(series(200.0, range(24), "old") + series(50.0, range(24, 720), "steady"))
-    found = model.answer(model.prepare(history, at(720), 96), ["old", "steady"], at(720 + later))
+    prepared = model.prepare(history, at(720), 96)
+    assert_looked_up(model, prepared, ["old", "steady"], at(720 + later))
+    found = model.answer(prepared, ["old", "steady"], at(720 + later))
     assert found.equals(model.forecast(history, ["old", "steady"], at(720 + later)))
     sources = [row["source"] for row in found.to_pylist()[:48]]
     # a forecast reaches back 730 hours: 25 hours later that leaves hours 15 to 23, 48 hours later nothing

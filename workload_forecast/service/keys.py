@@ -23,6 +23,8 @@ from pathlib import Path
 from workload_forecast.errors import EnvironmentProblem, SettingsError
 
 _TOKEN = re.compile(r"wf_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
+#: How long an expired key stays in lists; the next change after that drops it.
+REMEMBERED = timedelta(days=30)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@ -]{0,63}")
 #: Compared with when no key has the prefix, so that the answer takes as long.
 _NOBODY = hashlib.sha256(b"").hexdigest()
@@ -156,6 +158,7 @@ class Keys:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             keys = _parse(self.path) if self.path.exists() else {}
+            keys = {prefix: key for prefix, key in keys.items() if key.valid(_now() - REMEMBERED)}
             yield keys
             _write(self.path, keys)
         finally:

@@ -66,7 +66,8 @@ class Service:
         prepared = await self._rows(forecaster, history, now.prepared, servers, first, hours)
 
         def work() -> tuple[bytes, Answers]:
-            found = forecaster.decide_prepared(prepared, servers, first, hours)
+            scored = now.scored if prepared is now.prepared else None
+            found = forecaster.decide_prepared(prepared, servers, first, hours, scored)
             content = {
                 "model": model,
                 "history": {"newest": answers.told(history.newest)},

@@ -21,7 +21,7 @@ from workload_forecast.service.exchange import Exchange, FollowerState, ServedHi
 from workload_forecast.service.fleet import History, prepare_fleet, read_history
 from workload_forecast.service.logs import LOGGER
 from workload_forecast.service.metrics import Metrics
-from workload_forecast.serving.forecaster import Forecaster
+from workload_forecast.serving.forecaster import Forecaster, Scored
 from workload_forecast.serving.history import Prepared
 
 #: Seconds between two looks at the notes, and before something that failed is tried again.
@@ -44,6 +44,7 @@ class Snapshot:
     served: ServedHistory | None = None
     history: History | None = None
     prepared: Prepared | None = None  #: of the whole fleet, from the first hour that is not known
+    scored: Scored | None = None  #: what the model says of these rows; None until it was asked, after they are served
 
 
 class Holder:
@@ -81,6 +82,9 @@ class Holder:
         if after is not before:
             self.current = after  # one assignment: a request sees the old snapshot or the new one
             self._tell(before, after)
+            if after.forecaster and after.prepared:
+                # seconds for thousands of servers; until then each request asks the model itself
+                self.current = replace(after, scored=after.forecaster.score_prepared(after.prepared))
 
     def _follow(self) -> None:
         while not self._ending.is_set():
@@ -142,7 +146,7 @@ class Holder:
             prepared = prepare_fleet(forecaster, now.history)
         _warm(forecaster, prepared)
         # the rows depend on the history and on how the model reads missing hours, on nothing else of it
-        return replace(now, model=note, forecaster=forecaster, prepared=prepared)
+        return replace(now, model=note, forecaster=forecaster, prepared=prepared, scored=None)
 
     def _with_history(self, now: Snapshot, note: ServedHistory) -> Snapshot:
         history = read_history(self._exchange.folder / note.path)
@@ -150,7 +154,7 @@ class Holder:
             history = replace(history, oldest=max(history.oldest, datetime.fromisoformat(note.oldest)))
         prepared = prepare_fleet(now.forecaster, history) if now.forecaster else None
         _warm(now.forecaster, prepared)
-        return replace(now, served=note, history=history, prepared=prepared)
+        return replace(now, served=note, history=history, prepared=prepared, scored=None)
 
     def _tell(self, before: Snapshot, after: Snapshot) -> None:
         if after.model and after.model != before.model:
