@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -20,7 +21,14 @@ from workload_forecast.storage.staging import Staging, digest_of
 
 
 def taken(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("blob-*"))
+    """Bytes of the cache's files; the next batch is on its way meanwhile, so that files and folders may vanish."""
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith("blob-"):
+                with contextlib.suppress(FileNotFoundError):
+                    size += os.stat(os.path.join(parent, name)).st_size  # noqa: PTH116, PTH118 - as os.walk goes
+    return size
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
