@@ -40,7 +40,7 @@ def read(experiment: str) -> dict[str, Any]:
         "said": [{**run.data.params, **run.data.tags} for run in runs],
         "version": {"run": version.run_id, "tags": version.tags, "source": version.source},
         "train": steps["train"].info.run_id,
-        "predicted": list(model.predict(model.input_example)),
+        "predicted": list(model.predict(model.input_example)["prediction"]),
         "azure": [name for name in os.environ if name.startswith("AZURE_")],
     }
 
