@@ -31,6 +31,6 @@ mkdir -- "$folder/artifacts"
 
 echo "backup.sh: sums"
 cd -- "$folder"
-find . -type f ! -name 'SHA256SUMS*' -print0 | sort -z | xargs -0 sha256sum >SHA256SUMS.new
+find . -type f ! -path './SHA256SUMS*' -print0 | sort -z | xargs -0 sha256sum >SHA256SUMS.new
 mv SHA256SUMS.new SHA256SUMS
 echo "backup.sh: done, $(wc -l <SHA256SUMS) files in $folder"
