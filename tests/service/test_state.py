@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,12 @@ def test_a_new_history_is_swapped_in_with_its_rows(holder: Holder, world: World)
 
 
 def test_answers_are_looked_up_and_always_those_of_the_model_that_is_served(holder: Holder, world: World) -> None:
-    for change in (
+    changes: list[Callable[[], None]] = [
         lambda: None,
         lambda: world.put_model(constant("high")),
         lambda: world.put_history(world.history[9:]),
-    ):
+    ]
+    for change in changes:
         change()
         holder.refresh()
         now = holder.current
