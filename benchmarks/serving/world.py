@@ -22,8 +22,8 @@ from mlflow.types import ColSpec, DataType, Schema
 from benchmarks.serving.processes import ROOT
 from workload_forecast.engines.java import ensure_java
 from workload_forecast.errors import EnvironmentProblem
-from workload_forecast.registry.flavours import SPARK
 from workload_forecast.registry.log_model import MODEL_NAME
+from workload_forecast.registry.older_versions import SPARK
 from workload_forecast.schemas import CALENDAR_FEATURES, FEATURE_NAMES
 from workload_forecast.service.exchange import Exchange, ServedHistory, ServedModel
 from workload_forecast.service.fleet import History, prepare_fleet, read_history

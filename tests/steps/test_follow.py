@@ -359,7 +359,7 @@ def test_a_version_whose_run_does_not_tell_enough_is_refused(
     served = following(history=load)
     served.look()
     assert "has no compiled form, and its run does not tell what is needed" in served.problem
-    assert "Train again and promote the new version" in served.problem
+    assert "train again and promote the new version" in served.problem
 
 
 # --- hourly load

@@ -355,8 +355,15 @@ def test_other_classes_are_promoted_without_a_comparison_if_the_settings_say_so(
 
 
 def old_version(registry: Registry, tree: Node, **params: object) -> str:
-    with mlflow.start_run(experiment_id=registry.client.get_experiment_by_name(EXPERIMENT).experiment_id) as training:  # type: ignore[union-attr]
+    """A version without a compiled form; its run tells what the parameters say, and all else that it should."""
+    experiment = registry.client.get_experiment_by_name(EXPERIMENT).experiment_id  # type: ignore[union-attr]
+    with mlflow.start_run(experiment_id=experiment) as etl:
+        mlflow.log_params({"missing_hours": "zero"})
+    with mlflow.start_run(experiment_id=experiment) as training:
         mlflow.log_params(params)
+        mlflow.set_tag("workload_forecast.etl_run", etl.info.run_id)
+        lines = [f"test,class_48h_ago,{name},1,1,1" for name in CLASSES]
+        mlflow.log_text("\n".join(["split,predictor,true,low,medium,high", *lines]), "tables/confusion.csv")
     return registry.add(tree, run_id=training.info.run_id, compiled=False, tags={})
 
 

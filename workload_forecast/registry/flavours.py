@@ -23,19 +23,17 @@ from workload_forecast.features.grid import MissingHours
 from workload_forecast.model.pipeline import ALGORITHMS
 from workload_forecast.model.split import TEST
 from workload_forecast.model.training import TrainingResult
+from workload_forecast.registry.older_versions import BASELINE, SPARK
 from workload_forecast.schemas import CLASSES, HORIZON_HOURS
 from workload_forecast.serving.compiled import COMPILED, compile_trees, write_compiled
 from workload_forecast.serving.facts import Baseline, Facts
 from workload_forecast.serving.saved_trees import SavedPipeline, read_pipeline
 
-SPARK, CODE = "sparkml", "code"
+CODE = "code"
 LOADER = "workload_forecast.serving.pyfunc"
 
 #: The parts of the package that scoring imports.
 BUNDLED = ("errors.py", "schemas.py", "features", "serving")
-
-#: The measured naive forecast that is nearest to the forecaster's: 48 hours ago is the last known same hour.
-BASELINE = "class_48h_ago"
 
 #: Appended to the copied ``__init__``: the package's other modules are found where it is installed.
 _REST = "\n__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"

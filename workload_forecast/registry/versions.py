@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import treelite
 import yaml
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
@@ -19,13 +16,9 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 
 from workload_forecast.config import Thresholds
 from workload_forecast.errors import ModelError
-from workload_forecast.features.grid import MissingHours
-from workload_forecast.registry.flavours import BASELINE, SPARK
+from workload_forecast.registry.older_versions import SPARK, compile_older
 from workload_forecast.registry.profiles import Profile
-from workload_forecast.schemas import HORIZON_HOURS
-from workload_forecast.serving.compiled import COMPILED, compile_trees
-from workload_forecast.serving.facts import Baseline, Facts
-from workload_forecast.serving.saved_trees import SavedPipeline, read_pipeline
+from workload_forecast.serving.compiled import COMPILED
 from workload_forecast.serving.scorer import Scorer
 
 #: What MLflow and the stores below it raise when files are not there, or not to be had.
@@ -76,7 +69,9 @@ def _fetch(version: ModelVersion, folder: Path) -> Path:
 def _load(client: MlflowClient, version: ModelVersion, folder: Path) -> LoadedVersion:
     signature = _signature(folder)
     compiled = (folder / COMPILED).is_dir()
-    scorer = Scorer.load(folder) if compiled else _compile(client, version, folder)
+    if not compiled:
+        compile_older(client, version, folder / SPARK, folder / COMPILED)
+    scorer = Scorer.load(folder)
     facts = scorer.facts
     profile = Profile(
         version=str(version.version),
@@ -105,49 +100,6 @@ def _columns(schema: Any) -> dict[str, str]:
     if schema is None or not schema.has_input_names() or schema.is_tensor_spec():
         return {}
     return {name: str(dtype) for name, dtype in zip(schema.input_names(), schema.input_types(), strict=True)}
-
-
-def _compile(client: MlflowClient, version: ModelVersion, folder: Path) -> Scorer:
-    pipeline = read_pipeline(folder / SPARK)
-    return Scorer(compile_trees(pipeline), _facts_of_run(client, version, pipeline))
-
-
-def _facts_of_run(client: MlflowClient, version: ModelVersion, pipeline: SavedPipeline) -> Facts:
-    """What nobody has measured is said to be unknown: the baseline's shares are equal, nothing is certain."""
-    try:
-        run = client.get_run(version.run_id or "")
-        found = run.data.params
-        low, high = (float(found[f"threshold_{name}"]) for name in ("low", "high"))
-        first, end = (datetime.fromisoformat(found[name]) for name in ("training_from", "training_to"))
-    except (MlflowException, KeyError, ValueError):
-        raise ModelError(
-            "it has no compiled form, and its training's run, which knows its thresholds and periods, is gone or does "
-            "not say them: train again."
-        ) from None
-    size = len(pipeline.classes)
-    return Facts(
-        algorithm="random forest" if pipeline.forest else "decision tree",
-        features=pipeline.features,
-        classes=pipeline.classes,
-        low=low,
-        high=high,
-        horizon_hours=HORIZON_HOURS,
-        missing_hours=_missing_hours(client, run),
-        training_from=first,
-        training_to=end,
-        baseline=Baseline(BASELINE, ((1 / size,) * size,) * size),
-        spark_version=pipeline.spark_version,
-        treelite_version=treelite.__version__,
-    )
-
-
-def _missing_hours(client: MlflowClient, training: Run) -> MissingHours:
-    """As the training's features were made, which is a parameter of its ETL."""
-    try:
-        made = client.get_run(training.data.tags["workload_forecast.etl_run"])
-    except (MlflowException, KeyError):
-        return "unknown"
-    return "zero" if made.data.params.get("missing_hours") == "zero" else "unknown"
 
 
 def _line(problem: Exception) -> str:

@@ -15,11 +15,11 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from workload_forecast.errors import ModelError, SettingsError
+from workload_forecast.registry.older_versions import SPARK, compile_older
 from workload_forecast.registry.promotion import version_of
 from workload_forecast.service.exchange import Exchange, ServedModel
 from workload_forecast.serving.compiled import COMPILED
 from workload_forecast.serving.forecaster import Forecaster
-from workload_forecast.steps.older_models import SPARK, compile_older
 
 #: Prefix of the folders in the exchange in which the follower works; those of one that was killed are removed.
 SCRATCH = ".follower-"

@@ -24,8 +24,10 @@ from workload_forecast.serving.saved_trees import SavedPipeline, read_pipeline
 #: The Spark pipeline's folder in a logged model.
 SPARK = "sparkml"
 
-#: The naive forecast whose record a compiled model carries, and where trainings keep it.
-_BASELINE, _TABLE = "class_48h_ago", "tables/confusion.csv"
+#: The measured naive forecast that is nearest to the forecaster's: 48 hours ago is the last known same hour.
+BASELINE = "class_48h_ago"
+
+_TABLE = "tables/confusion.csv"
 
 
 def compile_older(client: MlflowClient, version: ModelVersion, saved: Path, target: Path) -> Path:
@@ -45,19 +47,19 @@ def compile_older(client: MlflowClient, version: ModelVersion, saved: Path, targ
     try:
         facts = _facts(client, version, pipeline)
     except (KeyError, ValueError, StopIteration) as problem:
-        raise _untold(version, repr(problem)) from None
+        raise _untold(repr(problem)) from None
     except MlflowException as problem:
         if problem.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise
-        raise _untold(version, problem.message) from None
+        raise _untold(problem.message) from None
     write_compiled(target, compile_trees(pipeline), facts)
     return target
 
 
-def _untold(version: ModelVersion, why: str) -> ModelError:
+def _untold(why: str) -> ModelError:
     return ModelError(
-        f"version {version.version} of {version.name} has no compiled form, and its run does not tell what is needed "
-        f"to make one ({why}). Train again and promote the new version."
+        f"it has no compiled form, and its run does not tell what is needed to make one ({why}): train again and "
+        "promote the new version."
     )
 
 
@@ -74,7 +76,7 @@ def _facts(client: MlflowClient, version: ModelVersion, pipeline: SavedPipeline)
         missing_hours=cast("MissingHours", etl["missing_hours"]),
         training_from=datetime.fromisoformat(run.params["training_from"]),
         training_to=datetime.fromisoformat(run.params["training_to"]),
-        baseline=Baseline(_BASELINE, _shares(version.run_id or "", pipeline.classes)),
+        baseline=Baseline(BASELINE, _shares(version.run_id or "", pipeline.classes)),
         spark_version=pipeline.spark_version,
         treelite_version=treelite.__version__,
     )
@@ -90,4 +92,4 @@ def _shares(run_id: str, classes: tuple[str, ...]) -> tuple[tuple[float, ...], .
 
 
 def _is_record(row: Mapping[str, str]) -> bool:
-    return (row["split"], row["predictor"]) == ("test", _BASELINE)
+    return (row["split"], row["predictor"]) == ("test", BASELINE)
