@@ -173,16 +173,16 @@ class Expected:
     def _mixed(self, hour: datetime, days: int) -> tuple[float | None, float | None]:
         experts = self.experts(hour, days)
         newest = hour - 24 * days * HOUR
-        off = [error for k in range(336) if (error := self.off(newest - k * HOUR, days)) is not None]
+        wrong = [error for k in range(336) if (error := self.off(newest - k * HOUR, days)) is not None]
         if experts is None:
             return None, None
-        if len(off) < 24:
+        if len(wrong) < 24:
             return fsum(experts) / 7, None
-        errors = [fsum(column) for column in zip(*off, strict=True)]
+        errors = [fsum(column) for column in zip(*wrong, strict=True)]
         raised = fsum(errors) / 7 * 0.001 + 1e-9
         weights = [((min(errors) + raised) / (error + raised)) ** 6 for error in errors]
         week = _mean(self.known(newest - k * HOUR for k in range(168)))
-        error = fsum(w * e for w, e in zip(weights, errors, strict=True)) / fsum(weights) / len(off)
+        error = fsum(w * e for w, e in zip(weights, errors, strict=True)) / fsum(weights) / len(wrong)
         load = fsum(w * x for w, x in zip(weights, experts, strict=True)) / fsum(weights)
         return load, None if week is None else error + 0.005 * abs(week)
 

@@ -211,8 +211,9 @@ def _features(
             missing_hours=missing_hours,
             extend_hours=extend_hours,
         )
-    coming: pl.DataFrame = table.filter(nw.col("hour") >= start).to_native().collect()
-    return coming.sort("server", "hour")
+    # filtered afterwards: polars adds in another order where it pushes a filter down
+    made: pl.DataFrame = table.to_native().collect()
+    return made.filter(pl.col("hour") >= start).sort("server", "hour")
 
 
 def _calendar(start: datetime, last: datetime) -> pl.DataFrame:
