@@ -65,8 +65,8 @@ def test_lines_hold_the_scores(result: Backtest) -> None:
     lines = {str(line.get_label()): line for line in axes.get_lines()}
     for label, predictor in (("model", "model"), ("class week ago", "class_week_ago")):
         expected = result.by_fold[result.by_fold["predictor"] == predictor]
-        assert list(lines[label].get_xdata()) == expected["fold"].tolist()
-        assert list(lines[label].get_ydata()) == expected["macro_f1"].tolist()
+        assert np.asarray(lines[label].get_xdata()).tolist() == expected["fold"].tolist()
+        assert np.asarray(lines[label].get_ydata()).tolist() == expected["macro_f1"].tolist()
 
 
 def test_without_leads_there_is_no_figure_of_them() -> None:

@@ -217,7 +217,7 @@ def _groups(values: pd.Series) -> tuple[Positions, npt.NDArray[Any]]:
 
 
 def _score_metrics(scores: pd.DataFrame, model: str, best: str) -> dict[str, float]:
-    records: dict[str, dict[str, Any]] = {str(record["predictor"]): record for record in scores.to_dict("records")}
+    records = {str(record["predictor"]): record for record in scores.to_dict("records")}
     metrics = {"backtest_rows": float(records[model]["rows"])}
     for predictor, record in records.items():
         prefix = "backtest" if predictor == model else f"backtest_baseline_{predictor}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -79,15 +81,16 @@ def gains(result: Backtest) -> Figure:
     table = result.differences.iloc[::-1]
     figure, axes = new_figure("Gain of the model over each naive forecast", 8.4, 0.55 * len(table) + 1.8)
     axes.axvline(0, color=INK, linewidth=1, linestyle="--")
-    for at, row in enumerate(table.itertuples(index=False)):
-        interval = f" ({row.low:+.3f} to {row.high:+.3f})" if np.isfinite(row.low) else ""
-        best, far = row.baseline == result.best_baseline, row.difference > FAR_BEHIND
+    columns = (table[name].tolist() for name in ("baseline", "difference", "low", "high"))
+    for at, (name, gain, low, high) in enumerate(zip(*columns, strict=True)):
+        interval = f" ({low:+.3f} to {high:+.3f})" if np.isfinite(low) else ""
+        best, far = name == result.best_baseline, gain > FAR_BEHIND
         colour = VERMILION if best else DARK_GREY
         if not far and interval:
-            axes.plot([row.low, row.high], [at, at], color=colour, linewidth=3, solid_capstyle="butt")
+            axes.plot([low, high], [at, at], color=colour, linewidth=3, solid_capstyle="butt")
         if not far:
-            axes.plot([row.difference], [at], color=colour, marker="s" if best else "o", markersize=6)
-        text = f"{row.difference:+.3f}{interval}" + ("\nfar to the right" if far else "")
+            axes.plot([gain], [at], color=colour, marker="s" if best else "o", markersize=6)
+        text = f"{gain:+.3f}{interval}" + ("\nfar to the right" if far else "")
         axes.text(1.02, at, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9, color=INK)
     names = [_name(name) + ("\n(the best one)" if name == result.best_baseline else "") for name in table["baseline"]]
     axes.set_yticks(range(len(table)), names)
@@ -158,14 +161,20 @@ def _lines(result: Backtest, table: pd.DataFrame, by: str, title: str, *, marked
     macro_f1 = table.pivot(index=by, columns="predictor", values="macro_f1")
     best, model = result.best_baseline, result.model
     every = None if marked else 6
-    floor = macro_f1[[best, model]].min(axis=None) - FAR_BEHIND
+    floor = float(macro_f1[[best, model]].to_numpy(dtype=np.float64).min()) - FAR_BEHIND
     others = [name for name in result.baselines if name != best]
     for index, name in enumerate(others):
         values, mark = macro_f1[name], MARKS[index % len(MARKS)]
         if values.max() < floor:
             axes.plot([], [], " ", label=f"{_name(name)}: far below,\n{_range(values)}")
         else:
-            look = {"color": DARK_GREY, "linewidth": 1, "marker": mark, "markersize": 5, "markevery": every}
+            look: dict[str, Any] = {
+                "color": DARK_GREY,
+                "linewidth": 1,
+                "marker": mark,
+                "markersize": 5,
+                "markevery": every,
+            }
             axes.plot(values.index, values, label=_name(name), **look)
     look = {"color": VERMILION, "linewidth": 1.8, "linestyle": "--", "marker": "s", "markersize": 5, "markevery": every}
     axes.plot(macro_f1.index, macro_f1[best], label=f"{_name(best)} (best)", **look)
