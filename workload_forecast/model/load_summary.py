@@ -1,8 +1,9 @@
 """What the loads of a feature table look like, in small tables: the ground of the data checks.
 
 The functions take any engine's lazy frame and read four columns of it. Only one row a server travels to the driver.
-Medians are exact, so an engine holds the known loads of the period while it takes them: 8 bytes a row on DuckDB (50
-million rows, which are 1,000 servers over six years, take 400 MB), a counter for each distinct load on Spark.
+Measured on DuckDB, two cores: 5.4 million rows (5,000 servers over 45 days) took 12 s of processor time and 470 MB, the
+table in memory included, and a fifth of the rows a fifth of the time. Joins and sorts go to disk where memory ends;
+the exact medians do not, and hold the known loads of the period: 8 bytes a row, on Spark a counter a distinct load.
 """
 
 from __future__ import annotations
@@ -66,14 +67,14 @@ def summarise_loads(features: Frame, split: TimeSplit, thresholds: Thresholds) -
         .sort("server")
     )
     found = _collect(servers)
-    number_of_hours = _collect(known.select(hours=nw.col("hour").n_unique()))
+    hours = _collect(known.select("hour").unique().select(number=nw.len()))
     duplicates = _collect(_duplicates(known, statistics).sort("server"))
     return LoadSummary(
         servers=found.assign(longest_gap=found["longest_gap"].fillna(0).round().astype(np.int64)),
         levels=_levels(_collect(_count_levels(known, statistics, spreads, split))),
         duplicates=duplicates,
         hours=(split.to - split.training_from) // timedelta(hours=1) + 1,
-        hours_with_data=int(number_of_hours["hours"].iloc[0]),
+        hours_with_data=int(hours["number"].iloc[0]),
     )
 
 
