@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workload_forecast.config import load_settings
 from workload_forecast.errors import SettingsError
 from workload_forecast.model.folds import FoldPlan, folds_before_test, in_test, in_training, rolling_folds
 from workload_forecast.model.split import TimeSplit
@@ -101,8 +102,8 @@ def test_a_plan_out_of_range_is_refused(wrong: dict[str, int], message: str) -> 
         (START + timedelta(minutes=5), START + HOUR * 999, "must be a full hour"),
         (
             START,
-            START + HOUR * (336 + 48 + 3 * 168 - 1),
-            "4 folds of 168 hours .* has 888 hours, .* ask for 3 or fewer",
+            START + HOUR * (336 + 48 + 3 * 72 - 2),
+            "3 folds of 72 hours .* has 599 hours, .* ask for 2 or fewer",
         ),
         (START, START + HOUR * 400, "take a longer period"),
         (START, START - HOUR * 400, "has 0 hours"),
@@ -111,3 +112,11 @@ def test_a_plan_out_of_range_is_refused(wrong: dict[str, int], message: str) -> 
 def test_a_period_that_does_not_hold_the_folds_is_refused(training_from: datetime, to: datetime, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         rolling_folds(training_from, to)
+
+
+def test_the_default_folds_fit_the_shortest_profile_and_hold_every_weekday() -> None:
+    profile = load_settings("ONE_MONTH")
+    split = TimeSplit(profile.training_from, profile.test_from, profile.to)
+    rows = grid(24 * 30)
+    judged = [hour for fold in folds_before_test(split) for hour in hours_of(rows, in_test(fold))]
+    assert {hour.isoweekday() for hour in judged} == set(range(1, 8))

@@ -24,12 +24,15 @@ _HOUR = timedelta(hours=1)
 class FoldPlan:
     """How a period is cut into folds.
 
+    The defaults fit the training period of the shortest profile, a month less two days and the gap; their nine judged
+    days hold every weekday.
+
     Raises:
         SettingsError: a number is not a whole one, or out of range.
     """
 
-    folds: int = 4
-    test_hours: int = WEEK_HOURS  #: of each fold; whole weeks judge every weekday equally often
+    folds: int = 3
+    test_hours: int = 72  #: of each fold; where there is room, whole weeks judge every weekday equally often
     gap_hours: int = HORIZON_HOURS  #: between the last hour that is trained on and the first one that is judged
     minimum_training_hours: int = 2 * WEEK_HOURS  #: that the first, shortest, training period must have
 
