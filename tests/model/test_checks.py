@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 
 from workload_forecast.errors import SettingsError
+from workload_forecast.model.check_limits import CheckLimits, Limit
 from workload_forecast.model.checks import (
     MISSING_FIELDS,
     NOT_A_SESSION,
     OUT_OF_RANGE,
-    CheckLimits,
     DataCheck,
     DataReport,
-    Limit,
     check_data,
     median_shifts,
 )
@@ -189,6 +188,7 @@ def test_shifts_of_loads_that_never_changed() -> None:
     assert median_shifts(table).tolist() == [0, math.inf, -math.inf, -0.5]
     report = check_data(summary(*table.iloc[1:3].to_dict("records")), COUNTS)  # type: ignore[arg-type]
     assert check_of(report, "fleet_shift").value == math.inf
+    assert check_of(report, "shifted_servers").value == 1  # one up, one down
 
 
 def test_files_that_are_missing() -> None:
