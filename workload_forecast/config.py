@@ -35,6 +35,12 @@ DEFAULT_NUM_TREES = 100
 DEFAULT_MAX_DEPTH = 8
 DEFAULT_SEED = 42
 
+#: Folds before the test period, for backtest and tuning: these fit the shortest profile, a month less two days and
+#: the gap, and their nine judged days hold every weekday.
+DEFAULT_FOLDS = 3
+DEFAULT_FOLD_TEST_HOURS = 72
+DEFAULT_FOLD_TRAINING_HOURS = 336
+
 #: Name in the model registry.
 DEFAULT_MODEL = "workload-forecast"
 
