@@ -45,7 +45,7 @@ class CheckLimits(BaseModel):
     )
     out_of_range: Limit = Field(default=Limit(0.01, 0.5), description="Sessions with a negative or infinite load.")
     imputed_numbers: Limit = Field(default=Limit(0.05), description="Broken secondary numbers, which count as 0.")
-    hours_without_data: Limit = Field(default=Limit(0.02, 0.9), description="Hours in which no server has a load.")
+    hours_without_data: Limit = Field(default=Limit(0.02), description="Hours in which no server has a load.")
     unknown_hours_train: Limit = Field(
         default=Limit(0.1, 0.95), description="The servers' training hours without a load."
     )
