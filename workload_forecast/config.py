@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from workload_forecast.check_limits import CheckLimits
 from workload_forecast.errors import SettingsError
 
 Duration = Literal["ONE_MONTH", "FULL", "CUSTOM"]
@@ -34,6 +35,12 @@ DEFAULT_ALGORITHM = "random_forest"
 DEFAULT_NUM_TREES = 100
 DEFAULT_MAX_DEPTH = 8
 DEFAULT_SEED = 42
+
+#: Folds before the test period, for backtest and tuning: these fit the shortest profile, a month less two days and
+#: the gap, and their nine judged days hold every weekday.
+DEFAULT_FOLDS = 3
+DEFAULT_FOLD_TEST_HOURS = 72
+DEFAULT_FOLD_TRAINING_HOURS = 336
 
 #: Name in the model registry.
 DEFAULT_MODEL = "workload-forecast"
@@ -117,6 +124,7 @@ class Settings(BaseModel):
     missing_hours: Literal["unknown", "zero"] = "unknown"
     debug_servers: tuple[str, ...] = ()
     promotion: PromotionLimits = PromotionLimits()
+    checks: CheckLimits = CheckLimits()
 
     @field_validator("training_from", "test_from", "to")
     @classmethod
