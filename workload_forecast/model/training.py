@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from pyspark.errors import IllegalArgumentException
-from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -107,24 +107,22 @@ def train(
         SettingsError: the algorithm has no such parameter.
     """
     resolved = resolve_parameters(algorithm, parameters)
-    pipeline = make_pipeline(algorithm, resolved)
+    make_pipeline(algorithm, resolved)  # an impossible parameter is an error before any work is done
     progress = progress or Progress()
     with progress.stage("train: count and order the rows"):
-        counts = count_rows(features, split)
-        cuts = terciles(training_period(features, split)) if isinstance(thresholds, str) else thresholds
-        ordered = labelled_rows(features, split, cuts, counts[TRAIN].labelled)
-    with _kept(ordered) as rows:
+        counts, cuts, ordered = order_rows(features, split, thresholds)
+    with kept(ordered) as rows:
         with progress.stage("train: label the rows"):
             labels = count_labels(rows)
             check_labels(labels[TRAIN], cuts)
         trained_on = f"{counts[TRAIN].labelled:,} rows × {len(FEATURE_NAMES)} features"
         with progress.stage("train: fit") as stage:
             stage.detail = f"({algorithm}, {trained_on})"
-            model = _fit(pipeline, rows.filter(F.col(SPLIT) == TRAIN), algorithm, resolved)
+            model = fit(rows, algorithm, resolved)
         scored_count = sum(count.labelled for count in counts.values())
         with progress.stage("train: evaluate") as stage:
             stage.detail = f"({scored_count:,} rows)"
-            with _kept(score_rows(model, rows, cuts, majority_class(labels[TRAIN]))) as scored:
+            with kept(score_rows(model, rows, cuts, majority_class(labels[TRAIN]))) as scored:
                 evaluation = evaluate(count_outcomes(scored))
                 calibration = count_calibration(scored)
             example = _example(rows)
@@ -158,6 +156,42 @@ def train(
     )
 
 
+def order_rows(
+    features: DataFrame, split: TimeSplit, thresholds: Thresholds | Literal["auto"]
+) -> tuple[dict[str, SplitRows], Thresholds, DataFrame]:
+    """Count the rows of a split, resolve the thresholds on its training rows, and label and order them, lazily.
+
+    Raises:
+        DataError: a split has no labelled rows.
+        ModelError: thresholds ``auto`` find no three classes in the training rows.
+    """
+    counts = count_rows(features, split)
+    cuts = terciles(training_period(features, split)) if isinstance(thresholds, str) else thresholds
+    return counts, cuts, labelled_rows(features, split, cuts, counts[TRAIN].labelled)
+
+
+def fit(rows: DataFrame, algorithm: str, parameters: Parameters) -> PipelineModel:
+    """Fit ``algorithm`` to the training rows among the ordered ``rows``.
+
+    Raises:
+        ModelError: Spark rejects the parameters' values or their combination, which it checks only here.
+    """
+    try:
+        return make_pipeline(algorithm, parameters).fit(rows.filter(F.col(SPLIT) == TRAIN))
+    except IllegalArgumentException as error:
+        raise ModelError(f"Spark cannot fit {algorithm} with {dict(parameters)}: {error}") from error
+
+
+@contextmanager
+def kept(frame: DataFrame) -> Iterator[DataFrame]:
+    """Keep the rows of a frame that is read several times, and let them go afterwards."""
+    persisted = frame.persist()
+    try:
+        yield persisted
+    finally:
+        persisted.unpersist()
+
+
 def best_baseline(evaluation: Evaluation) -> str:
     """The baseline with the greatest macro-F1 on the test rows; of several, the first of :data:`BASELINES`."""
     return max(BASELINES, key=lambda name: confusion_scores(evaluation.matrices[TEST, name])["macro_f1"])
@@ -183,24 +217,6 @@ def summarise(evaluation: Evaluation, calibration: pd.DataFrame, best: str) -> d
         metrics[f"test_server_accuracy_p{percent}"] = float(servers[MODEL].quantile(percent / 100))
     metrics["test_servers_at_least_best_baseline_share"] = float((servers[MODEL] >= servers[best]).mean())
     return {name: value for name, value in metrics.items() if np.isfinite(value)}
-
-
-def _fit(pipeline: Pipeline, rows: DataFrame, algorithm: str, parameters: Parameters) -> PipelineModel:
-    try:
-        return pipeline.fit(rows)
-    except IllegalArgumentException as error:
-        # Spark checks the values of parameters, and their combination, only here.
-        raise ModelError(f"Spark cannot fit {algorithm} with {dict(parameters)}: {error}") from error
-
-
-@contextmanager
-def _kept(frame: DataFrame) -> Iterator[DataFrame]:
-    """Keep the rows of a frame that is read several times, and let them go afterwards."""
-    kept = frame.persist()
-    try:
-        yield kept
-    finally:
-        kept.unpersist()
 
 
 def _example(rows: DataFrame) -> pd.DataFrame:
