@@ -43,6 +43,8 @@ def _choice(*values: str) -> ParamType:
     return click.Choice(values)
 
 
+_TUNING = config.TuningParameters()
+
 _OPTIONS = {
     "duration": _option(
         "duration", "", _Optional(_choice(*config.DURATIONS)), "ONE_MONTH (default), FULL, or CUSTOM with a config."
@@ -68,6 +70,18 @@ _OPTIONS = {
     "version": _option("version", "", _Optional(click.IntRange(1)), "Version to promote; default: the newest one."),
     "dry-run": _option("dry-run", "false", click.BOOL, "true prints the checks and leaves the registry as it is."),
     "why": _option("why", "", click.STRING, "A reason, kept with the decision."),
+    "max-evals": _option("max-evals", _TUNING.max_evals, click.IntRange(1, 1000), "Most trials of the search."),
+    "strategy": _option(
+        "strategy", _TUNING.strategy, _choice(*config.STRATEGIES), "tpe learns; random is the control."
+    ),
+    "folds": _option("folds", _TUNING.folds, click.IntRange(1, 20), "Folds before the test period."),
+    "test-hours": _option("test-hours", _TUNING.test_hours, click.IntRange(1, 8784), "Judged hours of a fold."),
+    "patience": _option(
+        "patience", _TUNING.patience, click.IntRange(0, 1000), "Trials without a gain before the end; 0: no end."
+    ),
+    "minimum-gain": _option(
+        "minimum-gain", _TUNING.minimum_gain, click.FloatRange(0, 1, max_open=True), "Macro-F1 that counts as a gain."
+    ),
     "result": _option("result", "model", _choice(*config.RESULTS), "What to fetch."),
 }
 
@@ -121,6 +135,19 @@ def train(**options: Any) -> None:
 
 
 @cli.command()
+@_options(*_DATA, *_TRAINING, "max-evals", "strategy", "folds", "test-hours", "patience", "minimum-gain", "reuse")
+def tune(**options: Any) -> None:
+    """Search for the algorithm's best parameters on folds before the test period; then train with them."""
+    names = ("max_evals", "strategy", "folds", "test_hours", "patience", "minimum_gain")
+    tuning = config.TuningParameters(_training(options), **{name: options[name] for name in names})
+    settings = _settings(options["duration"], options["config"], options["thresholds"])
+    from workload_forecast.steps.etl import EtlOptions
+    from workload_forecast.steps.tune import run_tune
+
+    run_tune(EtlOptions(settings, options["engine"], options["debug"]), tuning, reuse=options["reuse"])
+
+
+@cli.command()
 @_options(*_DATA, *_TRAINING, "reuse")
 def main(**options: Any) -> None:
     """Run the main job: data, ETL, training, promotion; finished steps are reused."""
@@ -159,15 +186,17 @@ def download_model(duration: str | None, config: str, debug: str, result: str, o
 
 def _train(options: dict[str, Any], *, whole: bool) -> None:
     settings = _settings(options["duration"], options["config"], options["thresholds"])
-    parameters = config.TrainingParameters(
-        options["algorithm"], options["num_trees"], options["max_depth"], options["seed"]
-    )
+    parameters = _training(options)
     from workload_forecast.steps.etl import EtlOptions
     from workload_forecast.steps.main import run_main
     from workload_forecast.steps.train import run_train
 
     run = run_main if whole else run_train
     run(EtlOptions(settings, options["engine"], options["debug"]), parameters, reuse=options["reuse"])
+
+
+def _training(options: dict[str, Any]) -> config.TrainingParameters:
+    return config.TrainingParameters(options["algorithm"], options["num_trees"], options["max_depth"], options["seed"])
 
 
 def _settings(duration: str | None, path: str, thresholds: str = "") -> config.Settings:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -37,6 +38,9 @@ DEFAULT_SEED = 42
 
 #: Name in the model registry.
 DEFAULT_MODEL = "workload-forecast"
+
+#: How ``tune`` chooses what to try next; ``random`` is the control.
+STRATEGIES = ("tpe", "random")
 
 ALGORITHMS = ("random_forest", "decision_tree")
 
@@ -81,6 +85,26 @@ class TrainingParameters:
     num_trees: int = DEFAULT_NUM_TREES
     max_depth: int = DEFAULT_MAX_DEPTH
     seed: int = DEFAULT_SEED
+    #: Parameters beside or in place of those above, as tuning found them.
+    tuned: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, int | float | str]:
+        """The algorithm's parameters by name."""
+        return {"num_trees": self.num_trees, "max_depth": self.max_depth, "seed": self.seed, **self.tuned}
+
+
+@dataclass(frozen=True)
+class TuningParameters:
+    """What the tuning is asked for; the command line has checked the ranges. Units and meaning: *tuning*."""
+
+    training: TrainingParameters = TrainingParameters()
+    max_evals: int = 20
+    strategy: str = "tpe"
+    folds: int = 3
+    test_hours: int = 72
+    patience: int = 10
+    minimum_gain: float = 0.001
 
 
 class PromotionLimits(BaseModel):

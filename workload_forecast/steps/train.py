@@ -45,7 +45,8 @@ def perform_train(
     """
     logged = {
         "duration": settings.duration,
-        **asdict(parameters),
+        "algorithm": parameters.algorithm,
+        **parameters.values,
         "thresholds": settings.thresholds if settings.thresholds == "auto" else asdict(settings.thresholds),
         "training_from": settings.training_from,
         "test_from": settings.test_from,
@@ -73,7 +74,7 @@ def _train(
         split_of(settings),
         settings.thresholds,
         parameters.algorithm,
-        {name: value for name, value in asdict(parameters).items() if name != "algorithm"},
+        parameters.values,
         runs.progress,
     )
     with runs.progress.stage("train: log and register the model"):
