@@ -36,11 +36,20 @@ DEFAULT_NUM_TREES = 100
 DEFAULT_MAX_DEPTH = 8
 DEFAULT_SEED = 42
 
+#: Folds before the test period, for backtest and tuning: these fit the shortest profile, a month less two days and
+#: the gap, and their nine judged days hold every weekday.
+DEFAULT_FOLDS = 3
+DEFAULT_FOLD_TEST_HOURS = 72
+DEFAULT_FOLD_TRAINING_HOURS = 336
+
 #: Name in the model registry.
 DEFAULT_MODEL = "workload-forecast"
 
 #: How ``tune`` chooses what to try next; ``random`` is the control.
 STRATEGIES = ("tpe", "random")
+DEFAULT_MAX_EVALS = 20
+DEFAULT_PATIENCE = 10
+DEFAULT_MINIMUM_GAIN = 0.001
 
 ALGORITHMS = ("random_forest", "decision_tree")
 
@@ -92,19 +101,6 @@ class TrainingParameters:
     def values(self) -> dict[str, int | float | str]:
         """The algorithm's parameters by name."""
         return {"num_trees": self.num_trees, "max_depth": self.max_depth, "seed": self.seed, **self.tuned}
-
-
-@dataclass(frozen=True)
-class TuningParameters:
-    """What the tuning is asked for; the command line has checked the ranges. Units and meaning: *tuning*."""
-
-    training: TrainingParameters = TrainingParameters()
-    max_evals: int = 20
-    strategy: str = "tpe"
-    folds: int = 3
-    test_hours: int = 72
-    patience: int = 10
-    minimum_gain: float = 0.001
 
 
 class PromotionLimits(BaseModel):

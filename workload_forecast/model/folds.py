@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 
 import narwhals as nw
 
+from workload_forecast.config import DEFAULT_FOLD_TEST_HOURS, DEFAULT_FOLD_TRAINING_HOURS, DEFAULT_FOLDS
 from workload_forecast.errors import SettingsError
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.schemas import HORIZON_HOURS
 
-WEEK_HOURS = 168
 _HOUR = timedelta(hours=1)
 
 
@@ -24,17 +24,16 @@ _HOUR = timedelta(hours=1)
 class FoldPlan:
     """How a period is cut into folds.
 
-    The defaults fit the training period of the shortest profile, a month less two days and the gap; their nine judged
-    days hold every weekday.
-
     Raises:
         SettingsError: a number is not a whole one, or out of range.
     """
 
-    folds: int = 3
-    test_hours: int = 72  #: of each fold; where there is room, whole weeks judge every weekday equally often
+    folds: int = DEFAULT_FOLDS
+    test_hours: int = (
+        DEFAULT_FOLD_TEST_HOURS  #: of each fold; where there is room, whole weeks judge every weekday equally often
+    )
     gap_hours: int = HORIZON_HOURS  #: between the last hour that is trained on and the first one that is judged
-    minimum_training_hours: int = 2 * WEEK_HOURS  #: that the first, shortest, training period must have
+    minimum_training_hours: int = DEFAULT_FOLD_TRAINING_HOURS  #: that the first, shortest, training period must have
 
     def __post_init__(self) -> None:
         floors = {"folds": 1, "test_hours": 1, "gap_hours": HORIZON_HOURS, "minimum_training_hours": 1}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from workload_forecast import config
 from workload_forecast.errors import ModelError, SettingsError
 from workload_forecast.model.pipeline import Parameters
 from workload_forecast.model.search_spaces import SearchSpace
@@ -22,11 +23,11 @@ class SearchPlan:
         SettingsError: a number is out of range, or the strategy is unknown.
     """
 
-    max_evals: int = 20
-    strategy: str = "tpe"
-    seed: int = 42
-    patience: int = 10  #: trials without a gain after which the search stops; 0: it never does
-    minimum_gain: float = 0.001  #: macro-F1 above the best one that counts as a gain
+    max_evals: int = config.DEFAULT_MAX_EVALS
+    strategy: str = config.STRATEGIES[0]
+    seed: int = config.DEFAULT_SEED
+    patience: int = config.DEFAULT_PATIENCE  #: trials without a gain after which the search stops; 0: it never does
+    minimum_gain: float = config.DEFAULT_MINIMUM_GAIN  #: macro-F1 above the best one that counts as a gain
 
     def __post_init__(self) -> None:
         if self.max_evals < 1 or self.seed < 0 or self.patience < 0 or not 0 <= self.minimum_gain < 1:

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from workload_forecast.model.plots import BLUE, GREY, INK, ORANGE, VERMILION, new_figure
 
 
-def best_so_far(table: pd.DataFrame, best_baseline: float | None = None) -> Figure:
+def trials_and_best(table: pd.DataFrame, best_baseline: float | None = None) -> Figure:
     """Draw the trials.
 
     Args:

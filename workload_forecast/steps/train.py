@@ -43,7 +43,17 @@ def perform_train(
         DataError: a period has no labelled rows.
         ModelError: the training rows hold a single class.
     """
-    logged = {
+    logged = training_parameters(settings, parameters)
+    mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
+    log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
+    work = partial(_train, runs, settings, parameters, etl, source)
+    place = place_of(settings, "train", debug=bool(etl.info["debug_servers"]))
+    return runs.perform(Step("train", logged, {"etl": etl.key}, work, place))
+
+
+def training_parameters(settings: Settings, parameters: TrainingParameters) -> dict[str, Any]:
+    """What decides the result of a training besides the data: logged, and part of the key."""
+    return {
         "duration": settings.duration,
         "algorithm": parameters.algorithm,
         **parameters.values,
@@ -52,11 +62,6 @@ def perform_train(
         "test_from": settings.test_from,
         "to": settings.to,
     }
-    mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
-    log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
-    work = partial(_train, runs, settings, parameters, etl, source)
-    place = place_of(settings, "train", debug=bool(etl.info["debug_servers"]))
-    return runs.perform(Step("train", logged, {"etl": etl.key}, work, place))
 
 
 def split_of(settings: Settings) -> TimeSplit:

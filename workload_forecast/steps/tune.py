@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -9,115 +11,117 @@ from typing import Any
 
 import mlflow
 
-from workload_forecast.config import Settings, TrainingParameters, TuningParameters
+from workload_forecast.config import Settings, TrainingParameters
 from workload_forecast.model.folds import FoldPlan, folds_before_test
-from workload_forecast.model.pipeline import ALGORITHMS, Parameters, resolve_parameters
+from workload_forecast.model.pipeline import ALGORITHMS, Parameter, Parameters, resolve_parameters
 from workload_forecast.model.search import SearchPlan, best_trial, search, trial_table
 from workload_forecast.model.search_objective import fold_objective
-from workload_forecast.model.search_plots import best_so_far
+from workload_forecast.model.search_plots import trials_and_best
 from workload_forecast.model.search_spaces import search_space
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.trials import Trial
+from workload_forecast.registry.log_training import log_files
 from workload_forecast.schemas import FEATURES
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_table
+from workload_forecast.steps.published import place_of
 from workload_forecast.steps.runs import Result, Runs, Step, open_runs, work_key
-from workload_forecast.steps.train import perform_train, split_of
+from workload_forecast.steps.train import perform_train, split_of, training_parameters
 from workload_forecast.steps.train import tell as tell_training
 from workload_forecast.steps.trial_runs import TrialRuns
 
-TRIALS_TABLE, TRIALS_PLOT = "trials.csv", "best_so_far.png"
 
-
-def run_tune(options: EtlOptions, tuning: TuningParameters, *, reuse: bool) -> Result:
+def run_tune(
+    options: EtlOptions, parameters: TrainingParameters, plan: SearchPlan, fold_plan: FoldPlan, *, reuse: bool
+) -> Result:
     """Run the entry point: data → ETL → search → training with the best parameters; return the training's result."""
-    search_space(tuning.training.algorithm)
-    folds_of(options.settings, tuning)
+    search_space(parameters.algorithm)
+    folds_before_test(split_of(options.settings), fold_plan)
     with open_runs("tune", reuse=reuse) as runs:
         source = data_source(runs, options.settings)
         with runs.child("etl"):
             etl = perform_etl(runs, options, source)
-        tuned = perform_tune(runs, options.settings, tuning, etl, source)
+        tuned = perform_tune(runs, options.settings, parameters, plan, fold_plan, etl, source)
         with runs.child("train"):
-            parameters = replace(tuning.training, tuned=tuned.info["tuned"])
-            result = perform_train(runs, options.settings, parameters, etl, source)
+            best = replace(parameters, tuned=tuned.info["tuned"])
+            result = perform_train(runs, options.settings, best, etl, source)
         runs.summarise(result)
         tell_training(runs, result)
         tell(runs, tuned)
         return result
 
 
-def perform_tune(runs: Runs, settings: Settings, tuning: TuningParameters, etl: Result, source: DataSource) -> Result:
+def perform_tune(
+    runs: Runs,
+    settings: Settings,
+    parameters: TrainingParameters,
+    plan: SearchPlan,
+    fold_plan: FoldPlan,
+    etl: Result,
+    source: DataSource,
+) -> Result:
     """Perform the search in the active run, its trials in nested ones, or reuse a finished one.
 
     Raises:
         DataError: a fold has no labelled rows.
         ModelError: every trial failed, or a fold's training rows hold a single class.
-        SettingsError: the folds do not fit, or the algorithm has nothing to tune.
+        SettingsError: the folds do not fit before the test period, or the algorithm has nothing to tune.
     """
-    # What decides which trials there are and what they are worth; the rest decides how many.
+    folds = folds_before_test(split_of(settings), fold_plan)
+    # What decides which trials there are and what they are worth; the rest of the plan decides how many.
     deciding = {
-        "duration": settings.duration,
-        "algorithm": tuning.training.algorithm,
-        **_start(tuning.training),
-        "thresholds": settings.thresholds if settings.thresholds == "auto" else asdict(settings.thresholds),
-        "training_from": settings.training_from,
-        "test_from": settings.test_from,
-        "seed": tuning.training.seed,
-        "strategy": tuning.strategy,
-        "folds": tuning.folds,
-        "test_hours": tuning.test_hours,
+        **training_parameters(settings, parameters),
+        **_start(parameters),
+        **asdict(fold_plan),
+        "strategy": plan.strategy,
+        "seed": plan.seed,
     }
-    budget = {name: getattr(tuning, name) for name in ("max_evals", "patience", "minimum_gain")}
     inputs = {"etl": etl.key}
     mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
-    log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
-    work = partial(_tune, runs, settings, tuning, etl, work_key("search", deciding, inputs))
-    return runs.perform(Step("tune", {**deciding, **budget}, inputs, work))
-
-
-def folds_of(settings: Settings, tuning: TuningParameters) -> tuple[TimeSplit, ...]:
-    """Return the folds that the settings leave room for before the gap and the test period."""
-    return folds_before_test(split_of(settings), FoldPlan(folds=tuning.folds, test_hours=tuning.test_hours))
+    log_table(etl.folder / FEATURES.name, FEATURES, "tuning", digest=etl.key)
+    key = work_key("search", deciding, inputs)
+    work = partial(_tune, runs, settings, parameters, plan, folds, etl, key)
+    place = place_of(settings, "tune", debug=bool(etl.info["debug_servers"]))
+    return runs.perform(Step("tune", {**deciding, **asdict(plan)}, inputs, work, place))
 
 
 def _tune(
-    runs: Runs, settings: Settings, tuning: TuningParameters, etl: Result, key: str, folder: Path
+    runs: Runs,
+    settings: Settings,
+    parameters: TrainingParameters,
+    plan: SearchPlan,
+    folds: Sequence[TimeSplit],
+    etl: Result,
+    key: str,
+    _: Path,
 ) -> dict[str, Any]:
-    algorithm, start = tuning.training.algorithm, _start(tuning.training)
-    engine = runs.engine("spark")
-    features = engine.read_table(FEATURES, etl.folder / FEATURES.name).to_native()
-    plan = SearchPlan(tuning.max_evals, tuning.strategy, tuning.training.seed, tuning.patience, tuning.minimum_gain)
-    with (
-        fold_objective(algorithm, features, folds_of(settings, tuning), settings.thresholds) as objective,
-        runs.progress.bar("tune", plan.max_evals) as bar,
-    ):
+    algorithm, start = parameters.algorithm, _start(parameters)
+    features = runs.engine("spark").read_table(FEATURES, etl.folder / FEATURES.name).to_native()
+    with ExitStack() as stack:
+        with runs.progress.stage("tune: prepare the folds"):
+            objective = stack.enter_context(fold_objective(algorithm, features, folds, settings.thresholds))
+        bar = stack.enter_context(runs.progress.bar("tune", plan.max_evals))
         perform = partial(TrialRuns(runs, key, bar).perform, algorithm, objective)
         trials = search(search_space(algorithm), start, plan, perform)
     best = best_trial(trials)
-    metrics = _summarise(trials, best)
+    metrics, table = _summarise(trials, best), trial_table(trials)
     mlflow.log_metrics(metrics)
-    table = trial_table(trials)
-    table.to_csv(folder / TRIALS_TABLE, index=False)
-    best_so_far(table, metrics["search_best_baseline_macro_f1"]).savefig(folder / TRIALS_PLOT)
-    mlflow.log_artifact(str(folder / TRIALS_TABLE), "tables")
-    mlflow.log_artifact(str(folder / TRIALS_PLOT), "plots")
+    log_files({"trials": trials_and_best(table, metrics["search_best_baseline_macro_f1"])}, {"trials": table})
     return {
         "trials": len(trials),
         "best_trial": best.number,
-        "parameters": dict(best.parameters),
         # only what differs, so that the start, if it is the best, is the training that it always was
         "tuned": {name: value for name, value in best.parameters.items() if value != start[name]},
         "metrics": metrics,
     }
 
 
-def _start(training: TrainingParameters) -> dict[str, Any]:
+def _start(parameters: TrainingParameters) -> dict[str, Parameter]:
     """All parameters of the first trial: those that were given, where the algorithm has them, and its defaults."""
-    own = ALGORITHMS[training.algorithm].defaults
+    own = ALGORITHMS[parameters.algorithm].defaults
     return resolve_parameters(
-        training.algorithm, {name: value for name, value in training.values.items() if name in own}
+        parameters.algorithm, {name: value for name, value in parameters.values.items() if name in own}
     )
 
 
