@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workload_forecast import config
 from workload_forecast.model.pipeline import Parameter, Parameters
 from workload_forecast.model.search_spaces import Choice, Integer, Real, SearchSpace
 from workload_forecast.model.trials import RANDOM_TRIALS, STRATEGIES, Trial, ask
@@ -73,6 +74,10 @@ def test_resumed_from_text_is_as_uninterrupted(strategy: str, killed_after: int)
 
     assert kept == whole[:killed_after]
     assert play(15, strategy, seed=3, finished=kept) == whole
+
+
+def test_the_command_line_offers_every_strategy() -> None:
+    assert tuple(STRATEGIES) == config.STRATEGIES
 
 
 def test_another_seed_is_another_search() -> None:
