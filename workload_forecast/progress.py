@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -53,7 +54,9 @@ class Progress:
         from tqdm import tqdm
 
         over = threading.Event()
-        with tqdm(total=total, desc=name, file=self._stream, dynamic_ncols=True) as shown:
+        # Some terminals do not know their size: tqdm, left to ask, would show nothing there.
+        columns, lines = shutil.get_terminal_size()
+        with tqdm(total=total, desc=name, file=self._stream, ncols=columns, nrows=lines) as shown:
 
             def advance(_: str, state: str) -> None:
                 shown.set_postfix_str(state, refresh=False)
