@@ -20,6 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from workload_forecast.check_limits import CheckLimits
 from workload_forecast.errors import SettingsError
 
 Duration = Literal["ONE_MONTH", "FULL", "CUSTOM"]
@@ -137,6 +138,7 @@ class Settings(BaseModel):
     missing_hours: Literal["unknown", "zero"] = "unknown"
     debug_servers: tuple[str, ...] = ()
     promotion: PromotionLimits = PromotionLimits()
+    checks: CheckLimits = CheckLimits()
 
     @field_validator("training_from", "test_from", "to")
     @classmethod

@@ -18,6 +18,7 @@ from workload_forecast.model import rows as rows_module
 from workload_forecast.model.backtest import backtest
 from workload_forecast.model.baselines import BASELINES, MAJORITY
 from workload_forecast.model.evaluation import MODEL
+from workload_forecast.model.fold_calibration import calibration_table
 from workload_forecast.model.fold_rows import PROBABILITIES, FoldData, judge_fold
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult
@@ -101,6 +102,9 @@ def test_the_model_is_the_one_that_training_fits(judged: tuple[FoldData, pd.Data
     shares = rows[list(PROBABILITIES)].to_numpy(dtype=np.float64)
     brier = ((shares - np.eye(3)[rows["label"]]) ** 2).sum(axis=1).mean()
     assert brier == pytest.approx(result.metrics["test_brier"], abs=1e-6)
+    trained = result.tables["calibration"].query("split == 'test'").groupby("class")["rows"].sum().to_dict()
+    counted = calibration_table(rows).query("split == 'all'").groupby("class")["rows"].sum().to_dict()
+    assert counted == trained
     assert (rows[MODEL].to_numpy() == shares.argmax(axis=1)).mean() > 0.99
 
 

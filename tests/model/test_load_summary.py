@@ -4,7 +4,7 @@ import math
 from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from workload_forecast.config import Thresholds
 from workload_forecast.model.load_summary import LEVEL_EDGES, LoadSummary, population_stability, summarise_loads
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.schemas import DOUBLE, TEXT, TIMESTAMP, Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 #: The columns that are read.
 LOADS = Table("loads", {"server": TEXT, "hour": TIMESTAMP, "total_load": DOUBLE, "trend_days": DOUBLE})
@@ -96,9 +99,12 @@ LOADS_OF_A_SERVER = st.dictionaries(
 @given(series=st.dictionaries(st.sampled_from("abcd"), LOADS_OF_A_SERVER, min_size=1, max_size=4))
 @settings(max_examples=4, deadline=None)
 def test_summary_agrees_with_plain_python(light_backend: Backend, series: Series) -> None:
+    check_summary(summarise(light_backend, series), series)
+
+
+def check_summary(found: LoadSummary, series: Series) -> None:
     inside = {server: {h: v for h, v in loads.items() if h < 100} for server, loads in series.items()}
     inside = {server: loads for server, loads in inside.items() if loads}
-    found = summarise(light_backend, series)
     records = found.servers.to_dict("records")
     assert len(records) == len(inside)
     for record, server in zip(records, sorted(inside), strict=True):
@@ -138,6 +144,28 @@ def test_duplicates_are_found_and_named(light_backend: Backend) -> None:
         {"server": "c", "same_as": "a"},
         {"server": "gap 2", "same_as": "gap 1"},
     ]
+
+
+@pytest.mark.spark
+def test_spark_gives_the_same_summary(spark: SparkSession) -> None:
+    gaps = {hour: None if hour % 5 == 0 else math.nan if hour % 7 == 0 else 9.0 + hour / 10 for hour in range(20, 106)}
+    series: Series = {
+        "b": wave(range(100)),
+        "a": wave(range(100)),
+        "gaps": gaps,
+        "constant": dict.fromkeys(range(100), 12.0),
+        "test only": wave(range(80, 100), 20),
+        "unknown": dict.fromkeys(range(40), None),
+        "outside": {200: 1.0},
+    }
+
+    found = summarise(Backend("spark", spark), series)
+
+    check_summary(found, series)
+    assert found.duplicates.to_dict("records") == [{"server": "b", "same_as": "a"}]
+    empty = summarise(Backend("spark", spark), {"a": {200: 1.0}})
+    assert (len(empty.servers), len(empty.duplicates), empty.hours_with_data) == (0, 0, 0)
+    assert empty.levels.to_numpy().sum() == 0
 
 
 def test_a_table_without_a_known_load_has_an_empty_summary(light_backend: Backend) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from workload_forecast.model.check_limits import CheckLimits, Limit
+from workload_forecast.check_limits import CheckLimits, Limit
 from workload_forecast.model.load_summary import LoadSummary, population_stability
 from workload_forecast.model.split import TEST, TRAIN
 from workload_forecast.schemas import CLASSES, SECONDARY_MEASURES

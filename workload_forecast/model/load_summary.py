@@ -4,6 +4,7 @@ The functions take any engine's lazy frame and read four columns of it. Only one
 Measured on DuckDB, two cores: 5.4 million rows (5,000 servers over 45 days) took 12 s of processor time and 470 MB, the
 table in memory included, and a fifth of the rows a fifth of the time. Joins and sorts go to disk where memory ends;
 the exact medians do not, and hold the known loads of the period: 8 bytes a row, on Spark a counter a distinct load.
+A month of 40 servers takes 1 s on DuckDB, and 8 s on Spark (22 s the first time), which is all planning.
 """
 
 from __future__ import annotations

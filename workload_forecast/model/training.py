@@ -166,8 +166,17 @@ def order_rows(
         ModelError: thresholds ``auto`` find no three classes in the training rows.
     """
     counts = count_rows(features, split)
-    cuts = terciles(training_period(features, split)) if isinstance(thresholds, str) else thresholds
+    cuts = resolve_thresholds(features, split, thresholds)
     return counts, cuts, labelled_rows(features, split, cuts, counts[TRAIN].labelled)
+
+
+def resolve_thresholds(features: DataFrame, split: TimeSplit, thresholds: Thresholds | Literal["auto"]) -> Thresholds:
+    """The thresholds themselves or, for ``auto``, the terciles of the training period.
+
+    Raises:
+        ModelError: thresholds ``auto`` find no three classes in the training rows.
+    """
+    return terciles(training_period(features, split)) if isinstance(thresholds, str) else thresholds
 
 
 def fit(rows: DataFrame, algorithm: str, parameters: Parameters) -> PipelineModel:

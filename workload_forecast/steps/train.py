@@ -11,10 +11,11 @@ import mlflow
 
 from workload_forecast.config import Settings, TrainingParameters
 from workload_forecast.model.split import TimeSplit
-from workload_forecast.model.training import train
+from workload_forecast.model.training import resolve_thresholds, train
 from workload_forecast.registry.log_model import log_model
 from workload_forecast.registry.log_training import log_training
 from workload_forecast.schemas import FEATURES
+from workload_forecast.steps.data_checks import check_training_data
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_table
@@ -40,10 +41,11 @@ def perform_train(
     """Perform the step in the active run, or reuse a finished one.
 
     Raises:
-        DataError: a period has no labelled rows.
+        DataError: a period has no labelled rows, or the data checks refuse the data.
         ModelError: the training rows hold a single class.
     """
-    logged = training_parameters(settings, parameters)
+    checks = settings.checks.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    logged = {**training_parameters(settings, parameters), "checks": checks}
     mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
     log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
     work = partial(_train, runs, settings, parameters, etl, source)
@@ -74,9 +76,12 @@ def _train(
 ) -> dict[str, Any]:
     engine = runs.engine("spark")
     features = engine.read_table(FEATURES, etl.folder / FEATURES.name).to_native()
+    split = split_of(settings)
+    thresholds = resolve_thresholds(features, split, settings.thresholds)
+    checked = check_training_data(runs, etl, split, thresholds, settings.checks)
     result = train(
         features,
-        split_of(settings),
+        split,
         settings.thresholds,
         parameters.algorithm,
         parameters.values,
@@ -92,6 +97,7 @@ def _train(
         "model": {**asdict(version), "uri": version.uri},
         "thresholds": asdict(result.thresholds),
         "best_baseline": result.best_baseline,
+        "data_checks": checked,
         "metrics": dict(result.metrics),
     }
 
