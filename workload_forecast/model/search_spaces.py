@@ -54,7 +54,7 @@ _TREE: SearchSpace = {
 
 _BOOSTING: SearchSpace = {
     "num_trees": Integer(20, 120, log=True),
-    "max_depth": Integer(2, 7),
+    "max_depth": Integer(2, 8),
     "max_bins": Choice((16, 32, 64, 128)),
     "min_rows_per_leaf": Integer(1, 200, log=True),
     "step_size": Real(0.02, 0.3, log=True),
