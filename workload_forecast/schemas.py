@@ -153,10 +153,27 @@ SHAPE_FEATURES = (
     "total_load_same_hour_mean_7d",
     "observed_hours_7d",
 )
-FEATURE_NAMES = (*CALENDAR_FEATURES, *LAG_FEATURES, *TRAILING_FEATURES, *SHAPE_FEATURES)
+
+#: What a mixture of naive forecasts expects, its trailing mean absolute error on the server, and the only thing in a
+#: row that says from when it is forecast: ``lead_hours`` from the newest hour that is known to the hour of the row.
+LEAD = "lead_hours"
+EXPECTED_LOAD, EXPECTED_ERROR = "expected_load", "expected_error"
+EXPECTED_FEATURES = (EXPECTED_LOAD, EXPECTED_ERROR)
+FEATURE_NAMES = (
+    *CALENDAR_FEATURES,
+    *LAG_FEATURES,
+    *TRAILING_FEATURES,
+    *SHAPE_FEATURES,
+    *EXPECTED_FEATURES,
+    LEAD,
+)
+
+#: Features that are known of every row; the others may be null.
+KNOWN_FEATURES = (*CALENDAR_FEATURES, LEAD)
 
 #: Complete grid: every hour from a server's first to its last one. ``total_load`` is the peak to be classified and
 #: null where the hour was not observed; features are null where the history does not reach back far enough.
+#: In the ETL's table every row is forecast :data:`HORIZON_HOURS` ahead, so that server and hour are a key there, too.
 FEATURES = Table(
     "features",
     {
@@ -164,8 +181,9 @@ FEATURES = Table(
         "hour": TIMESTAMP,
         "total_load": DOUBLE,
         **{name: CALENDAR.columns[name] for name in CALENDAR_FEATURES},
-        **{name: DOUBLE for name in (*LAG_FEATURES, *TRAILING_FEATURES, *SHAPE_FEATURES)},
+        **{name: DOUBLE for name in (*LAG_FEATURES, *TRAILING_FEATURES, *SHAPE_FEATURES, *EXPECTED_FEATURES)},
+        LEAD: INTEGER,
     },
-    key=("server", "hour"),
+    key=("server", "hour", LEAD),
     partition_by=("year", "month"),
 )
