@@ -9,7 +9,8 @@ from typing import Any
 
 import mlflow
 
-from workload_forecast.config import Settings, TrainingParameters
+from workload_forecast.config import ClassWeights, Settings, TrainingParameters
+from workload_forecast.model.pipeline import Parameter, own_parameters
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import train
 from workload_forecast.registry.log_model import log_model
@@ -45,7 +46,9 @@ def perform_train(
     """
     logged = {
         "duration": settings.duration,
-        **asdict(parameters),
+        "algorithm": parameters.algorithm,
+        **_own(parameters),
+        **({} if settings.class_weights == ClassWeights() else {"class_weights": settings.class_weights.model_dump()}),
         "thresholds": settings.thresholds if settings.thresholds == "auto" else asdict(settings.thresholds),
         "training_from": settings.training_from,
         "test_from": settings.test_from,
@@ -73,8 +76,9 @@ def _train(
         split_of(settings),
         settings.thresholds,
         parameters.algorithm,
-        {name: value for name, value in asdict(parameters).items() if name != "algorithm"},
+        _own(parameters),
         runs.progress,
+        settings.class_weights,
     )
     with runs.progress.stage("train: log and register the model"):
         log_training(result)
@@ -88,6 +92,11 @@ def _train(
         "best_baseline": result.best_baseline,
         "metrics": dict(result.metrics),
     }
+
+
+def _own(parameters: TrainingParameters) -> dict[str, Parameter]:
+    """What the command line says of the algorithm that was chosen."""
+    return own_parameters(parameters.algorithm, asdict(parameters))
 
 
 def tell(runs: Runs, result: Result) -> None:
