@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from workload_forecast import config
 from workload_forecast.config import Thresholds
 from workload_forecast.errors import ModelError, SettingsError
+from workload_forecast.model.importance import feature_importances
 from workload_forecast.model.labels import label_column
 from workload_forecast.model.pipeline import (
     ALGORITHMS,
@@ -81,6 +82,13 @@ def test_every_algorithm_gives_three_probabilities_even_where_a_class_is_absent(
     assert len(row["probability"]) == len(CLASSES)
     assert row["probability"][2] < (0.01 if algorithm == "logistic_regression" else 1e-9)
     assert row["prediction"] in CLASSES[:2]
+    importances = feature_importances(model, two_classes)
+    if algorithm == "same_hour_mixture":
+        assert importances.empty
+    else:
+        assert set(importances["feature"]) == set(FEATURE_NAMES)
+        assert importances["importance"].is_monotonic_decreasing
+        assert importances["importance"].sum() == pytest.approx(1)
 
 
 @pytest.mark.spark
