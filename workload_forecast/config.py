@@ -45,6 +45,7 @@ ALGORITHMS = (
     "boosted_correction",
     "boosted_trees",
     "logistic_regression",
+    "xgboost",
 )
 
 _FIXED_BY_DURATION = ("training_from", "test_from", "to", "thresholds")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from workload_forecast.model.pipeline import (
     resolve_parameters,
 )
 from workload_forecast.model.weights import EQUAL
+from workload_forecast.model.xgboosting import make_classifier
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES
 
 if TYPE_CHECKING:
@@ -68,8 +70,17 @@ def test_a_parameter_that_is_no_number_is_explained() -> None:
         make_pipeline("random_forest", {"num_trees": "many"}, CUTS)
 
 
+def test_xgboost_where_it_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xgboost.spark", None)
+    parameters = resolve_parameters("xgboost")
+    with pytest.raises(ModelError, match=r"pip install 'workload-forecast\[xgboost\]' here and on the executors"):
+        make_classifier(parameters)
+    with pytest.raises(SettingsError, match="device 'tpu' is not one of cpu, cuda"):
+        make_classifier(parameters | {"device": "tpu"})
+
+
 @pytest.mark.spark
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "xgboost"])
 def test_every_algorithm_gives_three_probabilities_even_where_a_class_is_absent(
     features: DataFrame, algorithm: str
 ) -> None:
@@ -89,6 +100,15 @@ def test_every_algorithm_gives_three_probabilities_even_where_a_class_is_absent(
         assert set(importances["feature"]) == set(FEATURE_NAMES)
         assert importances["importance"].is_monotonic_decreasing
         assert importances["importance"].sum() == pytest.approx(1)
+
+
+@pytest.mark.spark
+def test_xgboost_needs_every_class(features: DataFrame) -> None:
+    pytest.importorskip("xgboost.spark")
+    cuts = Thresholds(200, 1e9)
+    rows = features.filter("total_load is not null").select("*", label_column(cuts))
+    with pytest.raises(ModelError, match="needs training rows of every class, and finds none of high: choose"):
+        fit_model(rows, "xgboost", {}, cuts)
 
 
 @pytest.mark.spark

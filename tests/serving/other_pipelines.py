@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ class Stage:
     parameters: dict[str, Any]
     extra: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pa.Table] = field(default_factory=dict)  #: folder to what stands in it
+    files: Mapping[str, str] = field(default_factory=dict)  #: path to what stands in it
 
 
 def save(stages: Sequence[Stage], folder: Path, spark_version: str = "4.2.0") -> Path:
@@ -42,6 +44,9 @@ def save(stages: Sequence[Stage], folder: Path, spark_version: str = "4.2.0") ->
         for name, table in stage.tables.items():
             (at / name).mkdir()
             pq.write_table(table, at / name / "part-00000.parquet")
+        for name, text in stage.files.items():
+            (at / name).parent.mkdir()
+            (at / name).write_text(text)
     return folder
 
 
@@ -111,6 +116,37 @@ def boosted(trees: Sequence[Node], inputs: str, output: str, steps: Sequence[flo
     tables = {"data": pa.Table.from_pylist(nodes), "treesMetadata": pa.Table.from_pylist(weights)}
     sizes = {"numFeatures": len(FEATURE_NAMES), "numTrees": len(trees)}
     return Stage("regression.GBTRegressionModel", {"featuresCol": inputs, "predictionCol": output}, sizes, tables)
+
+
+def xgboost(trees: Sequence[Sequence[Node]], base: Sequence[float], **learner: Any) -> list[Stage]:
+    """Trees of each class, one class after the other in every round; a leaf's only number is what it adds."""
+    rounds = [(tree, number) for each in zip(*trees, strict=True) for number, tree in enumerate(each)]
+    model = {"trees": [as_json(tree) for tree, _ in rounds], "tree_info": [number for _, number in rounds]}
+    content = {
+        "objective": {"name": "multi:softprob"},
+        "gradient_booster": {"name": "gbtree", "model": model},
+        "learner_model_param": {
+            "num_class": str(len(base)),
+            "num_feature": str(len(FEATURE_NAMES)),
+            "base_score": json.dumps(list(base)),
+        },
+    }
+    parameters = {"featuresCol": "features", "predictionCol": "class_index", "features_cols": [], "missing": math.nan}
+    text = json.dumps({"learner": content | learner})
+    files = {"model/part-00000": f"{text[:100]}\n{text[100:]}\n"}
+    return around(Stage("SparkXGBClassifierModel", parameters | {"iteration_range": None}, files=files))
+
+
+def as_json(tree: Node) -> dict[str, Any]:
+    nodes = numbered(tree)
+    splits = [node["split"]["leftCategoriesOrThreshold"] for node in nodes]
+    return {
+        "left_children": [node["leftChild"] for node in nodes],
+        "right_children": [node["rightChild"] for node in nodes],
+        "split_indices": [max(node["split"]["featureIndex"], 0) for node in nodes],
+        "split_conditions": [(at or node["impurityStats"])[0] for at, node in zip(splits, nodes, strict=True)],
+        "split_type": [0] * len(nodes),
+    }
 
 
 def linear(coefficients: Sequence[Mapping[str, float]], intercepts: Sequence[float], *, sparse: bool) -> list[Stage]:

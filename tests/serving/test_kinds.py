@@ -12,7 +12,7 @@ import pytest
 
 from tests.feature_tables import feature_table
 from tests.serving.conftest import facts_of
-from tests.serving.other_pipelines import Stage, correction, linear, mixture, ordered, save
+from tests.serving.other_pipelines import Stage, correction, linear, mixture, ordered, save, xgboost
 from tests.serving.saved_pipelines import Leaf, Node, Split
 from workload_forecast.schemas import FEATURE_NAMES, KNOWN_FEATURES
 from workload_forecast.serving.compiled import TREES, compile_trees, write_compiled
@@ -115,6 +115,34 @@ def test_ordered_shares_are_cut_to_0_and_1_and_made_monotone(rows: pd.DataFrame,
         return [low, 1 - low - high, high]
 
     check(scorer, rows, [answer(row) for row in rows.to_dict("records")])
+
+
+def test_xgboost_s_numbers_have_32_bits_and_a_threshold_is_of_the_right_side(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    cut = float(np.float32(0.1))
+    by_weekday = Split(WEEKDAY, 4.0, Leaf((0.7,)), Leaf((-0.2,)))
+    by_lag = Split(LAG, cut, Leaf((1.5,)), Leaf((0.1,)))
+    trees: list[list[Node]] = [[by_weekday, Leaf((0.3,))], [by_lag, by_lag], [Leaf((0.25,)), Leaf((0.5,))]]
+    scorer = scorer_of(xgboost(trees, [0.5, -0.25, 0.125]), tmp_path)
+    rows = rows.copy()
+    rows.loc[:3, "total_load_lag_48h"] = [0.1, cut, math.nextafter(cut, 0), 0.0]
+    f = np.float32
+
+    def answer(row: Row) -> list[float]:
+        lag = f(-1.0 if math.isnan(row["total_load_lag_48h"]) else row["total_load_lag_48h"])
+        first = f(0.5) + (f(0.7) if row["weekday"] < 4 else f(-0.2)) + f(0.3)
+        step = f(1.5) if lag < f(cut) else f(0.1)
+        margins = np.array([first, f(-0.25) + step + step, f(0.125) + f(0.25) + f(0.5)], dtype=np.float32)
+        odds = np.exp(margins - margins.max())
+        return [float(share) for share in odds / odds.sum()]
+
+    found, wanted = scorer.score(rows), [answer(row) for row in rows.to_dict("records")]
+    assert np.abs(found.probabilities - np.array(wanted)).max() < 1e-7
+    assert found.labels.tolist() == np.array(wanted).argmax(axis=1).tolist()
+    assert len(set(found.labels.tolist())) > 1
+    assert len(set(found.labels[:3].tolist())) == 1, "32 bits cannot tell these three apart"
+    assert found.labels[3] == 1
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from tests.serving.other_pipelines import Stage, correction, linear, mixture, ordered, save
-from tests.serving.saved_pipelines import Leaf, Split
+from tests.serving.other_pipelines import Stage, correction, linear, mixture, ordered, save, xgboost
+from tests.serving.saved_pipelines import Leaf, Node, Split
 from workload_forecast.errors import ModelError
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES
 from workload_forecast.serving.facts import Form
 from workload_forecast.serving.saved_models import read_pipeline
 
+LEAF = Leaf((1.0,))
 TREE = Split(3, 0.5, Leaf((-1.0,)), Leaf((1.0,)))
 
 
@@ -42,12 +43,17 @@ def numbers(stages: list[Stage], **values: Any) -> None:
     stages[4] = Stage(stages[4].kind, stages[4].parameters, {}, {"data": pa.Table.from_pylist([row | values])})
 
 
+def learner(stages: list[Stage], trees: Sequence[Node] = (LEAF,) * 3, **changed: Any) -> None:
+    stages[:] = xgboost([[tree] for tree in trees], [0.0, 0.5, 0.0], **changed)
+
+
 MAKE: dict[str, Callable[[], list[Stage]]] = {
     "mixture": lambda: mixture(100, 300),
     "correction": lambda: correction(100, 300, [TREE]),
     "ordered": lambda: ordered([TREE], [TREE]),
     "linear": lambda: linear([{}, {}, {"year": 1.0}], [1.0, 0.0, 0.0], sparse=False),
 }
+MAKE["xgboost"] = lambda: xgboost([[LEAF], [LEAF], [LEAF]], [0.0, 0.5, 0.0])
 SHORT = {"type": 1, "size": None, "indices": None, "values": [1.0, 2.0]}
 ENDLESS = SHORT | {"values": [1.0, 2.0, float("inf")]}
 
@@ -75,6 +81,12 @@ REFUSED: list[tuple[str, Callable[[list[Stage]], Any], str]] = [
     ("linear", lambda s: numbers(s, isMultinomial=False), "not a regression of 48 features and 3 classes"),
     ("linear", lambda s: numbers(s, interceptVector=SHORT), "the coefficients are damaged"),
     ("linear", lambda s: numbers(s, interceptVector=ENDLESS), "the coefficients are damaged"),
+    ("xgboost", lambda s: s[2].parameters.update(missing=-1.0), "another missing value"),
+    ("xgboost", lambda s: s[2].parameters.update(base_margin_col="margin"), "or margins to start from"),
+    ("xgboost", lambda s: s[2].parameters.update(iteration_range=[0, 1]), "iteration_range is .*, expected None"),
+    ("xgboost", lambda s: learner(s, objective={"name": "multi:softmax"}), "holds .*multi:softmax.*, expected"),
+    ("xgboost", lambda s: learner(s, gradient_booster={"name": "dart", "model": {}}), "holds .*dart.*, expected"),
+    ("xgboost", lambda s: learner(s, trees=[Split(99, 0.5, LEAF, LEAF)] * 3), "a tree's nodes do not make a tree"),
     ("linear", lambda s: numbers(s, coefficientMatrix=SHORT), "does not hold the numbers that Spark ML writes"),
 ]  # fmt: skip
 

@@ -21,8 +21,11 @@ from pyspark.sql import functions as F
 
 from workload_forecast import formulas
 from workload_forecast.config import Thresholds
+from workload_forecast.errors import ModelError
 from workload_forecast.model.labels import HIGH, LABEL, LOW
+from workload_forecast.model.parameters import Parameters
 from workload_forecast.model.weights import EQUAL, WEIGHT, Weights
+from workload_forecast.model.xgboosting import make_classifier
 from workload_forecast.schemas import CLASSES, EXPECTED_LOAD, FEATURE_NAMES, KNOWN_FEATURES, PRIMARY_MEASURE
 
 #: What the pipeline adds to a row: the class's name, its position in :data:`CLASSES`, one probability a class.
@@ -40,8 +43,6 @@ INPUTS = [name if name in KNOWN_FEATURES else formulas.known(name) for name in F
 #: How far off, in units of the spread, an error counts that a correction is learnt from.
 GREATEST_ERROR = 5.0
 
-Parameter = int | float | str
-Parameters = Mapping[str, Parameter]
 Stage = Estimator[Any] | Transformer
 
 
@@ -89,6 +90,14 @@ def _decision_tree(recipe: Recipe) -> list[Stage]:
         minInstancesPerNode=int(p["min_rows_per_leaf"]),
     )
     return [_classifier(tree, recipe)]
+
+
+def _xgboost(recipe: Recipe) -> list[Stage]:
+    classifier = make_classifier(recipe.parameters)
+    columns = {"features_col": FEATURE_VECTOR, "label_col": LABEL}
+    columns |= {"prediction_col": CLASS_INDEX, "probability_col": PROBABILITY}
+    classifier.setParams(**columns, **({} if recipe.weights == EQUAL else {"weight_col": WEIGHT}))
+    return [classifier]
 
 
 def _logistic_regression(recipe: Recipe) -> list[Stage]:
@@ -167,6 +176,18 @@ def _correction_target(rows: DataFrame, recipe: Recipe) -> DataFrame:
     return known.select(*rows.columns, cut.alias("correction_target"))
 
 
+def _every_class(rows: DataFrame, _: Recipe) -> DataFrame:
+    """The rows as they are, if there are some of every class: XGBoost counts the classes that it finds."""
+    found = {CLASSES[int(row[LABEL])] for row in rows.select(LABEL).distinct().collect()}
+    missing = [name for name in CLASSES if name not in found]
+    if missing:
+        raise ModelError(
+            f"algorithm 'xgboost' needs training rows of every class, and finds none of {', '.join(missing)}: "
+            "choose another algorithm, or thresholds between the loads that occur."
+        )
+    return rows
+
+
 def _order_targets(rows: DataFrame, _: Recipe) -> DataFrame:
     """With one indicator for each border between two classes."""
     above = {"above_low_target": F.col(LABEL) > LOW, "above_high_target": F.col(LABEL) == HIGH}
@@ -233,5 +254,21 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         title="logistic regression",
         defaults={"regularization": 0.001, "elastic_net": 0.0, "max_iterations": 100},
         stages=_logistic_regression,
+    ),
+    "xgboost": Algorithm(
+        title="XGBoost",
+        # One worker: several of them share the rows, and the trees depend on who has which.
+        defaults={
+            "num_trees": 100,
+            "max_depth": 6,
+            "seed": 42,
+            "min_rows_per_leaf": 1.0,
+            "step_size": 0.1,
+            "rows_per_tree": 0.7,
+            "workers": 1,
+            "device": "cpu",
+        },
+        stages=_xgboost,
+        targets=_every_class,
     ),
 }

@@ -23,10 +23,9 @@ from workload_forecast.model.algorithms import (
     INPUTS,
     PREDICTION,
     PROBABILITY,
-    Parameter,
-    Parameters,
     Recipe,
 )
+from workload_forecast.model.parameters import Parameter, Parameters
 from workload_forecast.model.weights import EQUAL, Weights, weight_column
 from workload_forecast.schemas import CLASSES
 

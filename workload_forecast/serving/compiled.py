@@ -33,16 +33,19 @@ COMPILED = "compiled"
 def compile_trees(pipeline: SavedPipeline) -> treelite.Model | None:
     """Return the trees as a treelite model whose output is the sum of what they give, one number an output.
 
-    Everything is a 64-bit float, and votes are added tree by tree from 0 on, as Spark does: the same bits come out.
+    Everything is a 64-bit float (of XGBoost, a 32-bit one), and votes are added tree by tree from 0 on, as Spark does:
+    the same bits come out.
     None where the pipeline has no trees.
     """
     if not pipeline.trees:
         return None
     count, outputs = len(pipeline.trees), pipeline.trees[0].values.shape[1]
     several = outputs > 1
+    # XGBoost's numbers have 32 bits, and a row goes left where its value is below the threshold, not at it.
+    floats, operator = ("float32", "<") if pipeline.form.kind == "boosted" else ("float64", "<=")
     builder = ModelBuilder(
-        threshold_type="float64",
-        leaf_output_type="float64",
+        threshold_type=floats,
+        leaf_output_type=floats,
         metadata=Metadata(
             num_feature=len(pipeline.features),
             task_type="kMultiClf" if several else "kRegressor",
@@ -56,11 +59,11 @@ def compile_trees(pipeline: SavedPipeline) -> treelite.Model | None:
         base_scores=[0.0] * outputs,
     )
     for tree in pipeline.trees:
-        _add_tree(builder, tree, shares(tree.values) if pipeline.forest else tree.values)
+        _add_tree(builder, tree, shares(tree.values) if pipeline.forest else tree.values, operator)
     return builder.commit()
 
 
-def _add_tree(builder: ModelBuilder, tree: Tree, votes: Doubles) -> None:
+def _add_tree(builder: ModelBuilder, tree: Tree, votes: Doubles, operator: str) -> None:
     builder.start_tree()
     nodes = zip(
         tree.left.tolist(), tree.right.tolist(), tree.feature.tolist(), tree.threshold.tolist(), votes.tolist(),
@@ -72,7 +75,7 @@ def _add_tree(builder: ModelBuilder, tree: Tree, votes: Doubles) -> None:
             builder.leaf(vote if len(vote) > 1 else vote[0])
         else:
             builder.numerical_test(
-                feature, threshold, default_left=False, opname="<=", left_child_key=left, right_child_key=right
+                feature, threshold, default_left=False, opname=operator, left_child_key=left, right_child_key=right
             )
         builder.end_node()
     builder.end_tree()

@@ -24,8 +24,9 @@ Algorithm = Literal[
     "boosted correction",
     "boosted trees",
     "logistic regression",
+    "XGBoost",
 ]
-Kind = Literal["votes", "mixture", "correction", "ordered", "linear"]
+Kind = Literal["votes", "boosted", "mixture", "correction", "ordered", "linear"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Form:
     @property
     def has_trees(self) -> bool:
         """Whether trees belong to it."""
-        return self.kind in {"votes", "correction", "ordered"}
+        return self.kind in {"votes", "boosted", "correction", "ordered"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _problems(facts: Facts) -> list[str]:
 
 def _whole(form: Form, classes: int, features: int) -> bool:
     """Whether a form is known and has the numbers that it takes."""
-    if form.kind == "votes":
+    if form.kind in {"votes", "boosted"}:
         return True
     if form.kind == "linear":
         sizes = [len(row) for row in form.coefficients]

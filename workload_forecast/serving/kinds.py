@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import treelite
 from treelite import gtil
 
@@ -56,7 +57,9 @@ def make_kind(facts: Facts, trees: treelite.Model | None) -> Kind:
         raise TypeError(f"a model of the form {facts.form.kind} has trees")
     if facts.form.kind == "correction":
         return Correction(facts, trees)
-    return Ordered(facts, trees) if facts.form.kind == "ordered" else Votes(trees)
+    if facts.form.kind == "ordered":
+        return Ordered(facts, trees)
+    return Boosted(trees) if facts.form.kind == "boosted" else Votes(trees)
 
 
 class Votes:
@@ -70,6 +73,20 @@ class Votes:
         votes = sums(self._trees, rows)
         # Not the greatest probability: dividing can make two different numbers of votes equal.
         return Scores(shares(votes), votes.argmax(axis=1))
+
+
+class Boosted:
+    """XGBoost's trees for classes: 32-bit numbers all the way, as XGBoost has them."""
+
+    def __init__(self, trees: treelite.Model) -> None:
+        self._trees = trees
+
+    def score(self, rows: Doubles) -> Scores:
+        """Answer rows: the sums, and their shares of all (softmax)."""
+        margins = sums(self._trees, rows.astype(np.float32))
+        odds = np.exp(margins - margins.max(axis=1, keepdims=True))
+        probabilities = odds / odds.sum(axis=1, keepdims=True)
+        return Scores(probabilities.astype(np.float64), probabilities.argmax(axis=1))
 
 
 class Linear:
@@ -175,7 +192,7 @@ def _tail(margin: Doubles) -> Doubles:
     return chances
 
 
-def sums(trees: treelite.Model, rows: Doubles) -> Doubles:
+def sums(trees: treelite.Model, rows: npt.NDArray[Any]) -> Doubles:
     """What the trees give each row, added up: rows × outputs."""
     threads = 1 if len(rows) < ROWS_FOR_THREADS else -1
     found = gtil.predict(trees, np.ascontiguousarray(rows), nthread=threads, pred_margin=True)

@@ -6,6 +6,7 @@ The stages' classes say which algorithm it is; every statement has to be, charac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -19,8 +20,10 @@ from workload_forecast.serving.facts import Algorithm, Form
 from workload_forecast.serving.saved_regression import read_regression
 from workload_forecast.serving.saved_stages import Feature, Stage, advice, read_features, read_stages
 from workload_forecast.serving.saved_trees import BOOSTED, FOREST, TREE, Tree, read_trees
+from workload_forecast.serving.saved_xgboost import read_xgboost
 
 _SQL, _VECTOR, _NAMES, _REGRESSION = "SQLTransformer", "VectorAssembler", "IndexToString", "LogisticRegressionModel"
+_XGBOOST = "SparkXGBClassifierModel"
 _CLASSES = ("low", "medium", "high")
 
 
@@ -108,6 +111,16 @@ def _votes(parts: _Parts) -> SavedPipeline:
     return parts.saved("random forest" if classifier.kind == FOREST else "decision tree", Form("votes"), trees)
 
 
+def _boosted(parts: _Parts) -> SavedPipeline:
+    (classifier,) = parts.own
+    _check_classifier(classifier, parts.vector, parts.names)
+    parts.history()
+    classifier.expect(features_cols=[], iteration_range=None)
+    if not math.isnan(classifier.parameter("missing")) or "base_margin_col" in classifier.parameters:
+        raise ModelError(f"{classifier.folder}: another missing value, or margins to start from. {advice()}")
+    return parts.saved("XGBoost", Form("boosted"), read_xgboost(classifier, len(parts.features), len(parts.classes)))
+
+
 def _linear(parts: _Parts) -> SavedPipeline:
     statement, vector, classifier = parts.own
     _same(statement, formulas.linear(parts.history()))
@@ -151,6 +164,7 @@ _TAIL = (_SQL, _SQL, _SQL, _VECTOR, _NAMES)
 _KNOWN: Mapping[tuple[str, ...], Callable[[_Parts], SavedPipeline]] = {
     (_SQL, _VECTOR, FOREST, _NAMES): _votes,
     (_SQL, _VECTOR, TREE, _NAMES): _votes,
+    (_SQL, _VECTOR, _XGBOOST, _NAMES): _boosted,
     (_SQL, _VECTOR, _SQL, _VECTOR, _REGRESSION, _NAMES): _linear,
     (_SQL, _VECTOR, _SQL, _SQL, *_TAIL): _mixture,
     (_SQL, _VECTOR, _SQL, _SQL, _VECTOR, BOOSTED, _SQL, *_TAIL): _correction,
