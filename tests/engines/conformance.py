@@ -182,7 +182,7 @@ def check_against_the_oracle(engine: Engine, path: Path, sessions: list[oracle.R
     hours = [row["hour"] for row in expected]
     calendar = engine.from_arrow(calendar_table(min(hours), max(hours)))
     assert_equal_tables(
-        records(build_features(hourly, calendar, missing_hours=missing_hours)),  # type: ignore[arg-type]
+        records(build_features(hourly, calendar, missing_hours=missing_hours, materialise=engine.materialise)),  # type: ignore[arg-type]
         oracle.features(expected, missing_hours, holidays={date(2016, 5, 30), date(2016, 7, 4)}),
     )
 

@@ -41,7 +41,12 @@ def features(backend: Backend, rows: list[Row], missing_hours: str = "unknown", 
     last = max(hours) + timedelta(hours=options.get("extend_hours", 0))
     calendar = calendar_table(min(hours), last).to_pylist()
     return backend.run(
-        build_features, (HOURLY_LOAD, rows), (CALENDAR, calendar), missing_hours=missing_hours, **options
+        build_features,
+        (HOURLY_LOAD, rows),
+        (CALENDAR, calendar),
+        missing_hours=missing_hours,
+        materialise=backend.materialise,
+        **options,
     )
 
 

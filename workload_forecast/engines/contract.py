@@ -82,6 +82,9 @@ class Engine(Protocol):
     def from_arrow(self, data: pa.Table) -> Frame:
         """Return a small in-memory table as a frame of this engine."""
 
+    def materialise(self, frame: Frame) -> Frame:
+        """Return a frame of the same rows that is cheap to build upon, computing them now if that is what it takes."""
+
     def progress(self) -> float | None:
         """Return the percentage of the running work that is done, from any thread; None if nobody can tell."""
 

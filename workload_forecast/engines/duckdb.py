@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -36,6 +36,7 @@ class DuckDBEngine:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._numbers = count()
 
     def reads_in_place(self, urls: Sequence[str]) -> str:  # noqa: ARG002 — files are read from the local disk alone
         """See the contract."""
@@ -102,6 +103,12 @@ class DuckDBEngine:
     def from_arrow(self, data: pa.Table) -> Frame:
         """Return a small in-memory table as a frame."""
         return _frame(self._connection.from_arrow(data))
+
+    def materialise(self, frame: Frame) -> Frame:
+        """Put the rows into a table, which may spill to disk: DuckDB binds a query anew at every step upon it."""
+        name = f"kept_{next(self._numbers)}"
+        _native(frame).create(name)
+        return _frame(self._connection.table(name))
 
     def versions(self) -> Mapping[str, str]:
         """Return library versions."""

@@ -138,6 +138,10 @@ class SparkEngine:
         # Spark does not know how small it is; without the hint a join with it may move the large side
         return _frame(F.broadcast(self.session.createDataFrame(rows, types)))
 
+    def materialise(self, frame: Frame) -> Frame:
+        """Return the frame itself: Spark's plans grow step by step, and executors should see all of it at once."""
+        return frame
+
     def versions(self) -> Mapping[str, str]:
         """Return library versions."""
         java = self.session.sparkContext._jvm.System.getProperty("java.version")  # type: ignore[union-attr]

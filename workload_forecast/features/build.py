@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from workload_forecast.features.grid import MissingHours, complete_grid
-from workload_forecast.features.lags import lag_columns, same_hour_mean
+import narwhals as nw
+
+from workload_forecast.features.expected import SURPRISE, with_expected
+from workload_forecast.features.grid import Materialise, MissingHours, as_it_is, complete_grid
+from workload_forecast.features.lags import back_name, hours_back, lag_columns, same_hour_mean
+from workload_forecast.features.leads import at_leads, expected_columns, fading
 from workload_forecast.features.trailing import trailing_columns, with_trailing
-from workload_forecast.schemas import CALENDAR, FEATURES, HOURLY_LOAD, Frame
+from workload_forecast.schemas import CALENDAR, FEATURES, HORIZON_HOURS, HOURLY_LOAD, LEAD, Frame
+
+#: Stands for the expected error of a server that is too new for one.
+SPREAD = "total_load_std_7d"
 
 
-def build_features(hourly: Frame, calendar: Frame, *, missing_hours: MissingHours, extend_hours: int = 0) -> Frame:
-    """Return the feature table of the hourly peaks (requirements: *feature engineering*).
+def build_features(
+    hourly: Frame,
+    calendar: Frame,
+    *,
+    missing_hours: MissingHours,
+    extend_hours: int = 0,
+    materialise: Materialise = as_it_is,
+) -> Frame:
+    """Return the feature table of the hourly peaks (requirements: *feature engineering*), each row 48 hours ahead.
 
     A server's features depend on its own history and on the calendar alone, and on nothing newer than
     :data:`~workload_forecast.schemas.HORIZON_HOURS` before the hour of the row.
@@ -19,6 +33,7 @@ def build_features(hourly: Frame, calendar: Frame, *, missing_hours: MissingHour
         calendar: :data:`~workload_forecast.schemas.CALENDAR`, covering the hours that are wanted.
         missing_hours: see :func:`~workload_forecast.features.grid.complete_grid`.
         extend_hours: hours after each server's last observed one that get features too; their label is null.
+        materialise: of the engine; applied to what is half done.
 
     Returns:
         :data:`~workload_forecast.schemas.FEATURES`, one row per server and hour of the complete grid.
@@ -27,8 +42,48 @@ def build_features(hourly: Frame, calendar: Frame, *, missing_hours: MissingHour
         SettingsError: see :func:`~workload_forecast.features.grid.complete_grid`.
         SchemaError: a column of ``hourly`` or ``calendar`` is missing.
     """
+    hours = _hours(hourly, calendar, missing_hours, extend_hours, materialise)
+    before = nw.col(back_name(SURPRISE, HORIZON_HOURS))
+    rows = hours.with_columns(**expected_columns(before, fading(HORIZON_HOURS), HORIZON_HOURS, SPREAD))
+    return FEATURES.select(rows.with_columns(nw.lit(HORIZON_HOURS).alias(LEAD)))
+
+
+def build_lead_features(
+    hourly: Frame,
+    calendar: Frame,
+    leads: Frame,
+    *,
+    origins: nw.Expr,
+    missing_hours: MissingHours,
+    extend_hours: int = 0,
+    materialise: Materialise = as_it_is,
+) -> Frame:
+    """Return feature rows of several leads: what is known at an origin of each of the hours that follow it.
+
+    A row depends on nothing newer than its origin. That of a lead of 48 hours is the row of :func:`build_features`.
+
+    Args:
+        hourly, calendar, missing_hours, extend_hours, materialise: see :func:`build_features`.
+        leads: :func:`~workload_forecast.features.leads.lead_columns` as a frame: the leads that are wanted.
+        origins: which hours of the grid are origins, as a condition on ``hour`` and the calendar.
+
+    Returns:
+        :data:`~workload_forecast.schemas.FEATURES`, one row per server, origin and lead, as far as the grid goes.
+
+    Raises:
+        SettingsError, SchemaError: see :func:`build_features`.
+    """
+    hours = materialise(_hours(hourly, calendar, missing_hours, extend_hours, materialise))
+    return FEATURES.select(at_leads(hours, leads, origins, SPREAD))
+
+
+def _hours(
+    hourly: Frame, calendar: Frame, missing_hours: MissingHours, extend_hours: int, materialise: Materialise
+) -> Frame:
+    """All that is known of an hour by itself, whenever it is forecast."""
     dates = CALENDAR.select(calendar)
     grid = complete_grid(HOURLY_LOAD.select(hourly), dates, missing_hours=missing_hours, extend_hours=extend_hours)
-    history = with_trailing(grid, also=lag_columns())
+    also = lag_columns() | hours_back([SURPRISE], [HORIZON_HOURS])
+    history = with_trailing(with_expected(grid, materialise), also=also)
     features = history.with_columns(**trailing_columns(), total_load_same_hour_mean_7d=same_hour_mean())
-    return FEATURES.select(features.join(dates, on="hour", how="left"))
+    return features.join(dates, on="hour", how="left")

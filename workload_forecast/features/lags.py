@@ -23,12 +23,12 @@ def back_name(column: str, hours: int) -> str:
 
 def hours_back(columns: Iterable[str], hours: Iterable[int]) -> dict[str, nw.Expr]:
     """Return each server's value of each column so many hours earlier, by name; for a complete grid."""
-    return {
-        back_name(column, back): nw.col(column).shift(back).over("server", order_by="hour")
-        for column in columns
-        for back in hours
-        if back
-    }
+    return {back_name(column, back): back_by(column, back) for column in columns for back in hours if back}
+
+
+def back_by(column: str, hours: int) -> nw.Expr:
+    """Return each server's value of the column so many hours earlier; for a complete grid."""
+    return nw.col(column).shift(hours).over("server", order_by="hour") if hours else nw.col(column)
 
 
 def lag_columns() -> dict[str, nw.Expr]:

@@ -4,7 +4,7 @@
 source        when, and what
 ============  ==========================================================================================
 ``model``     a load of the week that ends 48 hours before the hour is known: the model's answer
-``baseline``  none is, but a load at the same time of the day is (of the last 30 days, before the start): its
+``baseline``  none is, but a load at the same time of the day is (of the last 32 days, before the start): its
               class, with the shares that this naive forecast had on the model's test rows
 ``none``      neither: the server is unseen, or too new for this hour. Class, probabilities and confidence are null
 ============  ==========================================================================================
@@ -24,9 +24,10 @@ import pyarrow as pa
 
 from workload_forecast.errors import ModelError, SettingsError
 from workload_forecast.schemas import (
-    CALENDAR_FEATURES,
+    EXPECTED_FEATURES,
     FEATURE_NAMES,
     HORIZON_HOURS,
+    KNOWN_FEATURES,
     LAG_HOURS,
     TRAILING_HOURS,
 )
@@ -42,7 +43,7 @@ SOURCES = (MODEL, BASELINE, NONE)
 RECENT_FEATURES = tuple(
     name
     for name in FEATURE_NAMES
-    if name not in {*CALENDAR_FEATURES, "observed_hours_7d"}
+    if name not in {*KNOWN_FEATURES, *EXPECTED_FEATURES, "observed_hours_7d"}
     and name not in {f"total_load_lag_{k}h" for k in LAG_HOURS if k >= HORIZON_HOURS + TRAILING_HOURS["7d"]}
 )
 _RECENT = [FEATURE_NAMES.index(name) for name in RECENT_FEATURES]

@@ -16,14 +16,16 @@ import numpy as np
 import polars as pl
 
 from workload_forecast.errors import DataError, SchemaError, SettingsError
-from workload_forecast.features.build import build_features
+from workload_forecast.features.build import build_features, build_lead_features
 from workload_forecast.features.calendar import calendar_columns
-from workload_forecast.features.grid import MissingHours
+from workload_forecast.features.expected import REACH_HOURS
+from workload_forecast.features.grid import MissingHours, complete_grid
+from workload_forecast.features.leads import lead_columns
 from workload_forecast.schemas import FEATURE_NAMES, HOURLY_LOAD, LAG_HOURS, MEASURES, PRIMARY_MEASURE
 from workload_forecast.serving.saved_trees import Doubles
 
 #: How far back the features of the first hour reach; what a history should hold.
-LOOK_BACK_HOURS = max(LAG_HOURS)
+LOOK_BACK_HOURS = max(*LAG_HOURS, REACH_HOURS)
 
 #: Columns of the hourly load that no feature uses; a history may come without them.
 UNUSED = ("peak_slot", "sessions")
@@ -62,6 +64,7 @@ def prepare(
     missing_hours: MissingHours,
     servers: Iterable[str] | None = None,
     known_until: datetime | None = None,
+    from_newest: bool = False,
 ) -> Prepared:
     """Make the feature rows of the servers that have a history.
 
@@ -74,6 +77,7 @@ def prepare(
         servers: those that are wanted; all of the history if None.
         known_until: the newest hour that was observed at all; the history's newest if None. With ``zero``, a server
             without a row up to there was idle; what comes after is unknown.
+        from_newest: whether the rows may use everything up to the newest hour; else each is that of 48 hours ahead.
 
     Raises:
         SettingsError: ``start`` is no whole hour, carries a zone or lies outside :data:`YEARS`; ``hours`` is below 1.
@@ -97,11 +101,10 @@ def prepare(
     if reached.is_empty():
         empty = np.zeros((0, hours, len(FEATURE_NAMES)))
         return Prepared(start, hours, {}, empty, empty[:, :, 0], empty[:, :, 0], empty[:, 0, 0])
-    table = _features(reached, start, hours, missing_hours)
-    names = table["server"].unique(maintain_order=True).to_list()
-    coming = table.filter(pl.col("hour") >= start)
+    coming = _features(reached, start, hours, missing_hours, newest if from_newest else None)
+    names = coming["server"].unique(maintain_order=True).to_list()
     matrix = coming.select(pl.col(FEATURE_NAMES).cast(pl.Float64)).to_numpy()
-    same_hour = _same_hour(table, start)
+    same_hour = _same_hour(reached, coming, start, missing_hours)
     return Prepared(
         start,
         hours,
@@ -189,27 +192,49 @@ def _idle_until(rows: pl.DataFrame, newest: datetime) -> pl.DataFrame:
     return pl.concat([rows, added.select(rows.columns)])
 
 
-def _features(rows: pl.DataFrame, start: datetime, hours: int, missing_hours: MissingHours) -> pl.DataFrame:
-    """The feature table from the first reached hour to the last one that is asked for, by server and hour."""
-    calendar = pl.DataFrame(calendar_columns(start - LOOK_BACK_HOURS * HOUR, start + (hours - 1) * HOUR))
-    table = build_features(
-        nw.from_native(rows.lazy()),
-        nw.from_native(calendar.lazy()),
-        missing_hours=missing_hours,
-        extend_hours=LOOK_BACK_HOURS + hours,  # to the end of the calendar, whenever the server was last seen
-    )
-    collected: pl.DataFrame = table.to_native().collect()
-    return collected.sort("server", "hour")
+def _features(
+    rows: pl.DataFrame, start: datetime, hours: int, missing_hours: MissingHours, origin: datetime | None
+) -> pl.DataFrame:
+    """The rows of the hours that are asked for, by server and hour; forecast from ``origin`` if there is one."""
+    last = start + (hours - 1) * HOUR
+    calendar = nw.from_native(_calendar(start, last).lazy())
+    extend_hours = LOOK_BACK_HOURS + hours  # to the end of the calendar, whenever the server was last seen
+    history = nw.from_native(rows.lazy())
+    if origin is None:
+        table = build_features(history, calendar, missing_hours=missing_hours, extend_hours=extend_hours)
+    else:
+        table = build_lead_features(
+            history,
+            calendar,
+            nw.from_native(pl.DataFrame(lead_columns((last - origin) // HOUR)).lazy()),
+            origins=nw.col("hour") == origin,
+            missing_hours=missing_hours,
+            extend_hours=extend_hours,
+        )
+    # filtered afterwards: polars adds in another order where it pushes a filter down
+    made: pl.DataFrame = table.to_native().collect()
+    return made.filter(pl.col("hour") >= start).sort("server", "hour")
 
 
-def _same_hour(table: pl.DataFrame, start: datetime) -> pl.DataFrame:
+def _calendar(start: datetime, last: datetime) -> pl.DataFrame:
+    return pl.DataFrame(calendar_columns(start - LOOK_BACK_HOURS * HOUR, last))
+
+
+def _same_hour(rows: pl.DataFrame, coming: pl.DataFrame, start: datetime, missing_hours: MissingHours) -> pl.DataFrame:
     """For each hour to come, the newest known load at that hour of the day, and its age at ``start``."""
-    known = table.filter(pl.col("hour") < start, pl.col(PRIMARY_MEASURE).is_not_null())
-    newest = known.group_by("server", "hour_of_day").agg(
-        pl.col(PRIMARY_MEASURE).last().alias("same_hour"), _age(pl.col("hour").last(), start).alias("age")
+    calendar = _calendar(start, start - HOUR)
+    grid = complete_grid(nw.from_native(rows.lazy()), nw.from_native(calendar.lazy()), missing_hours=missing_hours)
+    filled: pl.DataFrame = grid.to_native().collect()
+    known = filled.filter(pl.col(PRIMARY_MEASURE).is_not_null()).join(
+        calendar.select("hour", "hour_of_day"), on="hour", how="inner"
     )
-    coming = table.filter(pl.col("hour") >= start).select("server", "hour", "hour_of_day")
-    return coming.join(newest, on=["server", "hour_of_day"], how="left", maintain_order="left")
+    newest = (
+        known.sort("hour")
+        .group_by("server", "hour_of_day")
+        .agg(pl.col(PRIMARY_MEASURE).last().alias("same_hour"), _age(pl.col("hour").last(), start).alias("age"))
+    )
+    asked = coming.select("server", "hour", "hour_of_day")
+    return asked.join(newest, on=["server", "hour_of_day"], how="left", maintain_order="left")
 
 
 def _age(hour: pl.Expr, start: datetime) -> pl.Expr:

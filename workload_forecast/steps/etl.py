@@ -95,7 +95,7 @@ def _etl(runs: Runs, options: EtlOptions, files: SessionFiles, folder: Path) -> 
     hourly = engine.read_table(HOURLY_LOAD, folder / HOURLY_LOAD.name)
     facts = _facts(hourly)
     calendar = engine.from_arrow(calendar_table(facts["first_hour"], facts["last_hour"]))
-    features = build_features(hourly, calendar, missing_hours=settings.missing_hours)
+    features = build_features(hourly, calendar, missing_hours=settings.missing_hours, materialise=engine.materialise)
     written[FEATURES.name] = _write(runs, engine, features, FEATURES, folder)
     mlflow.log_metrics({f"rows_{name}": float(rows) for name, rows in written.items()})
     mlflow.log_metric("servers", facts["servers"])

@@ -1,0 +1,247 @@
+"""What load a server is to be expected to have: a mixture of simple forecasts, weighted by how right each has been.
+
+Servers differ in which naive forecast suits them: one repeats yesterday, one the usual day, one the same weekday. So
+seven of them are made for every hour and combined, for each server and hour anew, with weights that fall with the
+sixth power of their errors over the last two weeks. Nothing is fitted, so nothing can be learnt by heart; the seven,
+the windows and the power were chosen by backtests (``docs/forecast-quality.md``).
+
+Each exists twice: made of loads at least 24 hours old and at least 48 hours old, because a forecast for the hours
+25 to 48 ahead cannot use yesterday's load at that hour. What is newer than that enters as *surprise*: how far the
+last hours were off, in units of the error, which fades as the lead grows.
+
+====================  ==============================================================================================
+forecast              load at an hour, of what is known a day (two days) before it
+====================  ==============================================================================================
+``last``              of the same hour, the newest known day
+``mean``              mean of the same hour over 14 days
+``ninther``           median of three medians of three days (Tukey 1978): spikes do not move it
+``weeks``             mean of the same hour of the last two same weekdays
+``smooth``            the same hour and half of its neighbours, 14 days, each day counting 0.85 of the next
+``shifted``           ``mean``, moved by half of what the newest day's level differs from that of the 14 days
+``now``               mean of the newest three hours
+====================  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import narwhals as nw
+
+from workload_forecast.features.grid import Materialise, as_it_is
+from workload_forecast.features.lags import DAY, back_by, back_name, count_observed, hours_back, mean, total
+from workload_forecast.schemas import HORIZON_HOURS, MEASURES, PRIMARY_MEASURE, Frame
+
+#: How many days back the newest load at the same hour lies, for leads of up to so many days.
+DAYS_BACK = (1, 2)
+
+FORECASTS = ("last", "mean", "ninther", "weeks", "smooth", "shifted", "now")
+
+#: Days that the forecasts look back on, and days over which their errors are counted.
+DAYS, ERROR_DAYS = 14, 14
+#: Known errors below which a server's weights are all equal, and its error is unknown.
+LEAST_ERRORS = 24
+#: A forecast without any error does not silence the others: errors are raised by this share of their mean.
+FLOOR = 1e-3
+DECAY = 0.85
+#: Share of a week's mean load that is added to the mixture's error: no server is forecast better than that.
+LEVEL_SHARE = 0.005
+#: Keeps the errors of idle servers from dividing by 0.
+TINY = 1e-9
+
+#: The surprise: weights of the newest hour and of the mean of the newest six, each hour cut to so many errors.
+NEWEST, NEWEST_SIX, CUT = 0.3, 0.2, 4.0
+
+#: Oldest hour, before the one that is forecast, that the mixtures, their errors and the surprise reach: a surprise five
+#: hours before the origin is measured by errors of two weeks, of forecasts made of the two weeks before.
+REACH_HOURS = HORIZON_HOURS + 5 + (DAY + DAY * ERROR_DAYS - 1) + (DAY * DAYS + DAY - 1)
+
+_FOUR_HOURS, _BLOCKS = tuple(range(4)), tuple(range(0, DAY, 4))
+_SUM, _SEEN, _SMOOTH = "_day_sum", "_day_seen", "_smoothed"
+_OFF, SURPRISE = "_off", "_surprise"
+_GRID = ("server", "hour", *MEASURES)
+
+
+def expected_name(days_back: int) -> str:
+    """Return the column of the mixture made of loads at least so many days old."""
+    return f"_expected_{days_back}d"
+
+
+def error_name(days_back: int) -> str:
+    """Return the column of the mixture's error: its forecasts' mean absolute errors on this server, weighed alike."""
+    return f"_error_{days_back}d"
+
+
+def with_expected(grid: Frame, materialise: Materialise = as_it_is) -> Frame:
+    """Return the complete ``grid`` with the mixtures, their errors and the surprise.
+
+    Columns :func:`expected_name` and :func:`error_name` for each of :data:`DAYS_BACK`, both null where unknown, and
+    :data:`SURPRISE` of the hour itself (so it may be used from that hour on), 0 where unknown.
+    """
+    made = materialise(_with_forecasts(_with_history(grid)))
+    return materialise(_with_surprise(_with_mixtures(_with_errors(made))))
+
+
+def _with_history(grid: Frame) -> Frame:
+    """The loads at the same hour, smoothed over its neighbours too, and the day that ends at each of those hours."""
+    steps = [DAY * day for day in range(1, DAYS + max(DAYS_BACK))]
+    near = (-1, *_FOUR_HOURS)
+    loads = [nw.col(back_name(PRIMARY_MEASURE, k)) for k in _FOUR_HOURS]
+    blocks = grid.with_columns(**hours_back([PRIMARY_MEASURE], near)).select(
+        *_GRID,
+        _smoothed(nw.col(PRIMARY_MEASURE), before=_load(1), after=_load(-1)).alias(_SMOOTH),
+        _added(loads).alias(_SUM),
+        count_observed(loads).alias(_SEEN),
+    )
+    days = _merged(blocks, (*_GRID, _SMOOTH), (_SUM, _SEEN), _BLOCKS)
+    newest = [DAY * k + hour for k in DAYS_BACK for hour in (1, 2)] + [DAY * (k + 1) - 1 for k in DAYS_BACK]
+    return days.with_columns(
+        **hours_back([_SUM, _SEEN, _SMOOTH], steps), **hours_back([PRIMARY_MEASURE], sorted({*steps, *newest}))
+    )
+
+
+def _with_forecasts(frame: Frame) -> Frame:
+    sums: dict[str, nw.Expr] = {}
+    for k in DAYS_BACK:
+        same = [_load(DAY * (k + j)) for j in range(DAYS)]
+        # the hour after the newest day's is not known yet: that of the day before stands in for it
+        newest = _smoothed(same[0], before=_load(DAY * k + 1), after=_load(DAY * (k + 1) - 1))
+        smooth = [newest, *(nw.col(back_name(_SMOOTH, DAY * (k + j))) for j in range(1, DAYS))]
+        week, days = range(k, k + 7), range(k, k + DAYS)
+        sums |= {
+            _name("last", k): same[0],
+            _name("ninther", k): _median(*(_median(*same[at : at + 3]) for at in (0, 3, 6))),
+            _name("weeks", k): _mean([_load(168), _load(336)]),
+            _name("now", k): _mean([_load(DAY * k + hour) for hour in range(3)]),
+            _name("day", k): mean(_day(_SUM, k), _day(_SEEN, k)),
+            **_part("mean", k, _added(same), count_observed(same)),
+            **_part("smooth", k, *_decayed(smooth)),
+            **_part("level", k, total(_day(_SUM, j) for j in week), total(_day(_SEEN, j) for j in week)),
+            **_part("days", k, total(_day(_SUM, j) for j in days), total(_day(_SEEN, j) for j in days)),
+        }
+    made: dict[str, nw.Expr] = {}
+    for k in DAYS_BACK:
+        usual, level = (mean(_of(f"{name}_sum", k), _of(f"{name}_seen", k)) for name in ("mean", "level"))
+        own = {name: _of(name, k) for name in ("last", "ninther", "weeks", "now")} | {
+            "mean": usual,
+            "smooth": mean(_of("smooth_sum", k), _of("smooth_seen", k)),
+            "shifted": usual + (_of("day", k) - mean(_of("days_sum", k), _of("days_seen", k))) * 0.5,
+        }
+        # one without its data says what the others say, so that all are known wherever anything is
+        made |= {_name(name, k): nw.coalesce(own[name], usual, level) for name in FORECASTS} | {
+            _name("level", k): level
+        }
+    return frame.select(*_GRID, **sums).select(*_GRID, **made)
+
+
+def _with_errors(frame: Frame) -> Frame:
+    """The sums of the absolute errors over the days that end as many days back as the forecasts, and their number."""
+    load, kept = nw.col(PRIMARY_MEASURE), (*_GRID, *_MADE)
+    off = {_error(name, k): (load - _of(name, k)).abs().fill_null(0.0) for k in DAYS_BACK for name in FORECASTS}
+    known = {_error("seen", k): count_observed([load - _of("last", k)]) for k in DAYS_BACK}
+    columns = (*off, *known)
+    days = _merged(_merged(frame.with_columns(**off, **known), kept, columns, _FOUR_HOURS), kept, columns, _BLOCKS)
+    sums = {
+        _error(name, k): _added(back_by(_error(name, k), DAY * (k + j)) for j in range(ERROR_DAYS))
+        for k in DAYS_BACK
+        for name in (*FORECASTS, "seen")
+    }
+    return days.select(*kept, **sums)
+
+
+def _with_mixtures(frame: Frame) -> Frame:
+    raised: dict[str, nw.Expr] = {}
+    weights: dict[str, nw.Expr] = {}
+    mixtures: dict[str, nw.Expr] = {}
+    for k in DAYS_BACK:
+        errors = {name: nw.col(_error(name, k)) for name in FORECASTS}
+        raised[_error("raised", k)] = total(errors.values()) * (FLOOR / len(errors)) + TINY
+        raised[_error("least", k)] = nw.min_horizontal(*errors.values())
+        enough = nw.col(_error("seen", k)) >= LEAST_ERRORS
+        for name, error in errors.items():
+            share = (nw.col(_error("least", k)) + nw.col(_error("raised", k))) / (error + nw.col(_error("raised", k)))
+            weights[_weight(name, k)] = nw.when(enough).then(share * share * share).otherwise(1.0)
+        cubes = {name: nw.col(_weight(name, k)) for name in FORECASTS}
+        everything = total(cube * cube for cube in cubes.values())
+        load, error = (
+            total(cube * cube * values(name) for name, cube in cubes.items()) / everything
+            for values in (lambda name, k=k: _of(name, k), errors.__getitem__)
+        )
+        mean_error = nw.when(enough).then(error / nw.col(_error("seen", k)))
+        mixtures |= {expected_name(k): load, error_name(k): mean_error + _of("level", k).abs() * LEVEL_SHARE}
+    return frame.with_columns(**raised).with_columns(**weights).select(*_GRID, **mixtures)
+
+
+def _with_surprise(frame: Frame) -> Frame:
+    k = DAYS_BACK[0]
+    off = ((nw.col(PRIMARY_MEASURE) - nw.col(expected_name(k))) / (nw.col(error_name(k)) + TINY)).clip(-CUT, CUT)
+    six = _mean([back_by(_OFF, hour) for hour in range(6)])
+    surprise = nw.col(_OFF).fill_null(0.0) * NEWEST + six.fill_null(0.0) * NEWEST_SIX
+    mixtures = [name(k) for k in DAYS_BACK for name in (expected_name, error_name)]
+    return frame.with_columns(off.alias(_OFF)).select(*_GRID, *mixtures, surprise.alias(SURPRISE))
+
+
+def _smoothed(load: nw.Expr, *, before: nw.Expr, after: nw.Expr) -> nw.Expr:
+    """The load, and a quarter of each neighbour's as far as they are known."""
+    return load * 0.5 + nw.coalesce(before, load) * 0.25 + nw.coalesce(after, load) * 0.25
+
+
+def _decayed(values: Sequence[nw.Expr]) -> tuple[nw.Expr, nw.Expr]:
+    """The sum of the known values, each counting :data:`DECAY` of the one before, and the sum of their weights."""
+    weights = [DECAY**j for j in range(len(values))]
+    known = [
+        nw.when(value.is_null()).then(0.0).otherwise(weight) for value, weight in zip(values, weights, strict=True)
+    ]
+    return total(value.fill_null(0.0) * weight for value, weight in zip(values, weights, strict=True)), total(known)
+
+
+def _median(a: nw.Expr, b: nw.Expr, c: nw.Expr) -> nw.Expr:
+    """The middle one of three; of fewer that are known, the first."""
+    third = nw.coalesce(c, a)
+    return nw.max_horizontal(nw.min_horizontal(a, b), nw.min_horizontal(nw.max_horizontal(a, b), third))
+
+
+def _merged(frame: Frame, kept: Sequence[str], columns: Sequence[str], offsets: Sequence[int]) -> Frame:
+    """Return ``kept`` and the sum of each column at ``offsets``; what lies before the server's first hour adds 0."""
+    sums = {name: _added(back_by(name, hours) for hours in offsets) for name in columns}
+    return frame.select(*kept, **sums)
+
+
+def _added(values: Iterable[nw.Expr]) -> nw.Expr:
+    return total(value.fill_null(0.0) for value in values)
+
+
+def _mean(values: Sequence[nw.Expr]) -> nw.Expr:
+    return mean(_added(values), count_observed(values))
+
+
+def _load(hours: int) -> nw.Expr:
+    return nw.col(back_name(PRIMARY_MEASURE, hours))
+
+
+def _day(column: str, days: int) -> nw.Expr:
+    return nw.col(back_name(column, DAY * days)).fill_null(0.0)
+
+
+def _name(forecast: str, k: int) -> str:
+    return f"_{forecast}_{k}d"
+
+
+def _of(forecast: str, k: int) -> nw.Expr:
+    return nw.col(_name(forecast, k))
+
+
+def _part(forecast: str, k: int, values: nw.Expr, seen: nw.Expr) -> dict[str, nw.Expr]:
+    return {_name(f"{forecast}_sum", k): values, _name(f"{forecast}_seen", k): seen}
+
+
+def _error(forecast: str, k: int) -> str:
+    return f"_off_{forecast}_{k}d"
+
+
+def _weight(forecast: str, k: int) -> str:
+    return f"_weight_{forecast}_{k}d"
+
+
+#: The forecasts, and the level that stands in for them, for each age.
+_MADE = tuple(_name(forecast, k) for k in DAYS_BACK for forecast in (*FORECASTS, "level"))
