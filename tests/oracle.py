@@ -173,7 +173,7 @@ class Expected:
     def _mixed(self, hour: datetime, days: int) -> tuple[float | None, float | None]:
         experts = self.experts(hour, days)
         newest = hour - 24 * days * HOUR
-        wrong = [error for k in range(336) if (error := self.off(newest - k * HOUR, days)) is not None]
+        wrong = [each for k in range(336) if (each := self.off(newest - k * HOUR, days)) is not None]
         if experts is None:
             return None, None
         if len(wrong) < 24:

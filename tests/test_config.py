@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from workload_forecast.check_limits import CheckLimits, Limit
-from workload_forecast.config import PromotionLimits, Settings, Thresholds, load_settings, parse_thresholds
+from workload_forecast.config import (
+    ClassCosts,
+    ClassWeights,
+    PromotionLimits,
+    Settings,
+    Thresholds,
+    load_settings,
+    parse_thresholds,
+)
 from workload_forecast.errors import SettingsError
 
 CUSTOM = {
@@ -138,6 +146,15 @@ def test_limits_of_data_checks_are_documented_with_their_defaults() -> None:
 
     fields = {field.alias: field.default for field in CheckLimits.model_fields.values()}
     assert rows == {name: shown(default) for name, default in fields.items()}
+
+
+def test_weights_of_classes_may_go_with_any_duration(write: Any) -> None:
+    given = {"balance": True, "costs": {"high": 4}}
+    settings = load_settings("ONE_MONTH", write(duration="ONE_MONTH", classWeights=given))
+    assert settings.class_weights == ClassWeights(balance=True, costs=ClassCosts(low=1, medium=1, high=4))
+    assert load_settings().class_weights == ClassWeights()
+    with pytest.raises(SettingsError, match=r"classWeights\.costs\.high: .*greater than 0"):
+        load_settings("ONE_MONTH", write(duration="ONE_MONTH", classWeights={"costs": {"high": 0}}))
 
 
 def test_limits_are_documented_with_their_defaults() -> None:

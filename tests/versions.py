@@ -18,7 +18,7 @@ from workload_forecast.registry.log_model import signature
 from workload_forecast.schemas import CLASSES
 from workload_forecast.serving.compiled import COMPILED, compile_trees, write_compiled
 from workload_forecast.serving.facts import Baseline, Facts
-from workload_forecast.serving.saved_trees import read_pipeline
+from workload_forecast.serving.saved_models import read_pipeline
 
 THIRD = 1 / 3
 

@@ -52,7 +52,15 @@ DEFAULT_MAX_EVALS = 20
 DEFAULT_PATIENCE = 10
 DEFAULT_MINIMUM_GAIN = 0.001
 
-ALGORITHMS = ("random_forest", "decision_tree")
+ALGORITHMS = (
+    "random_forest",
+    "decision_tree",
+    "same_hour_mixture",
+    "boosted_correction",
+    "boosted_trees",
+    "logistic_regression",
+    "xgboost",
+)
 
 _FIXED_BY_DURATION = ("training_from", "test_from", "to", "thresholds")
 _REQUIRED_FOR_CUSTOM = ("data_file", "training_from", "test_from", "to")
@@ -121,6 +129,25 @@ class PromotionLimits(BaseModel):
     )
 
 
+class ClassCosts(BaseModel):
+    """What it costs to miss an hour of each class, relative to the others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    medium: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    high: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+
+class ClassWeights(BaseModel):
+    """How much the classes count in training, and in the choice of a class from its probabilities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    balance: bool = Field(default=False, description="Whether rare classes count as much as frequent ones.")
+    costs: ClassCosts = ClassCosts()
+
+
 class Settings(BaseModel):
     """One profile: data, window, split and classes. Build it with :func:`load_settings`."""
 
@@ -139,6 +166,7 @@ class Settings(BaseModel):
     debug_servers: tuple[str, ...] = ()
     promotion: PromotionLimits = PromotionLimits()
     checks: CheckLimits = CheckLimits()
+    class_weights: ClassWeights = ClassWeights()
 
     @field_validator("training_from", "test_from", "to")
     @classmethod

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,16 +10,42 @@ import pytest
 from pyspark.ml import PipelineModel
 from pyspark.sql import functions as F
 
+from workload_forecast import config
 from workload_forecast.config import Thresholds
 from workload_forecast.errors import ModelError, SettingsError
+from workload_forecast.model.importance import feature_importances
 from workload_forecast.model.labels import label_column
-from workload_forecast.model.pipeline import ALGORITHMS, HISTORY_FEATURES, make_pipeline, resolve_parameters
+from workload_forecast.model.pipeline import (
+    ALGORITHMS,
+    HISTORY_FEATURES,
+    fit_model,
+    make_pipeline,
+    own_parameters,
+    resolve_parameters,
+)
+from workload_forecast.model.weights import EQUAL
+from workload_forecast.model.xgboosting import make_classifier
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from workload_forecast.model.training import TrainingResult
+
+CUTS = Thresholds(200, 320)
+
+
+def test_the_command_line_offers_the_algorithms_that_there_are() -> None:
+    assert tuple(ALGORITHMS) == config.ALGORITHMS
+
+
+def test_of_the_command_line_s_parameters_an_algorithm_gets_its_own() -> None:
+    given = {"num_trees": 7, "max_depth": 3, "seed": 1}
+    assert own_parameters("random_forest", given) == given
+    assert own_parameters("decision_tree", given) == {"max_depth": 3, "seed": 1}
+    assert own_parameters("same_hour_mixture", given) == {}
+    with pytest.raises(ModelError, match="algorithm 'magic' is unknown"):
+        own_parameters("magic", given)
 
 
 def test_defaults_are_those_of_the_requirements_and_are_overlaid() -> None:
@@ -32,28 +59,68 @@ def test_unknown_algorithm_and_parameter_are_named_with_the_known_ones() -> None
         resolve_parameters("magic")
     with pytest.raises(SettingsError, match="has no parameter num_tree; it has num_trees, max_depth"):
         resolve_parameters("random_forest", {"num_tree": 3})
+    with pytest.raises(SettingsError, match="has no parameter seed; it has none at all"):
+        resolve_parameters("same_hour_mixture", {"seed": 3})
 
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("spark")
 def test_a_parameter_that_is_no_number_is_explained() -> None:
     with pytest.raises(ModelError, match="rejects its parameters"):
-        make_pipeline("random_forest", {"num_trees": "many"})
+        make_pipeline("random_forest", {"num_trees": "many"}, CUTS)
+
+
+def test_xgboost_where_it_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xgboost.spark", None)
+    parameters = resolve_parameters("xgboost")
+    with pytest.raises(ModelError, match=r"pip install 'workload-forecast\[xgboost\]' here and on the executors"):
+        make_classifier(parameters)
+    with pytest.raises(SettingsError, match="device 'tpu' is not one of cpu, cuda"):
+        make_classifier(parameters | {"device": "tpu"})
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "xgboost"])
 def test_every_algorithm_gives_three_probabilities_even_where_a_class_is_absent(
     features: DataFrame, algorithm: str
 ) -> None:
-    two_classes = features.filter("total_load is not null").select("*", label_column(Thresholds(200, 1e9)))
-    small = {"max_depth": 2} | ({"num_trees": 2} if algorithm == "random_forest" else {})
-    model = make_pipeline(algorithm, small).fit(two_classes)
-    row = model.transform(features.limit(1)).first()
+    """The third class begins where no load is; a regression alone does not know for certain."""
+    cuts = Thresholds(200, 1e9)
+    two_classes = features.filter("total_load is not null").select("*", label_column(cuts))
+    model = fit_model(two_classes, algorithm, own_parameters(algorithm, {"max_depth": 2, "num_trees": 2}), cuts)
+    row = model.transform(features.orderBy(F.desc("hour"), "server").limit(1)).first()
     assert row is not None
     assert len(row["probability"]) == len(CLASSES)
-    assert row["probability"][2] == 0
+    assert row["probability"][2] < (0.01 if algorithm == "logistic_regression" else 1e-9)
     assert row["prediction"] in CLASSES[:2]
+    importances = feature_importances(model, two_classes)
+    if algorithm == "same_hour_mixture":
+        assert importances.empty
+    else:
+        assert set(importances["feature"]) == set(FEATURE_NAMES)
+        assert importances["importance"].is_monotonic_decreasing
+        assert importances["importance"].sum() == pytest.approx(1)
+
+
+@pytest.mark.spark
+def test_xgboost_needs_every_class(features: DataFrame) -> None:
+    pytest.importorskip("xgboost.spark")
+    cuts = Thresholds(200, 1e9)
+    rows = features.filter("total_load is not null").select("*", label_column(cuts))
+    with pytest.raises(ModelError, match="needs training rows of every class, and finds none of high: choose"):
+        fit_model(rows, "xgboost", {}, cuts)
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("algorithm", ["decision_tree", "same_hour_mixture"])
+def test_a_class_that_costs_more_is_named_more_often(features: DataFrame, algorithm: str) -> None:
+    rows = features.filter("total_load is not null").select("*", label_column(CUTS))
+    small = own_parameters(algorithm, {"max_depth": 4})
+    named = [
+        fit_model(rows, algorithm, small, CUTS, weights).transform(rows).filter("class_index = 2").count()
+        for weights in (EQUAL, (1.0, 1.0, 20.0))
+    ]
+    assert named[0] < named[1] < rows.count()
 
 
 @pytest.mark.spark

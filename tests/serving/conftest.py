@@ -12,7 +12,7 @@ from tests.serving.saved_pipelines import Leaf, Saved, Split
 from workload_forecast.schemas import FEATURE_NAMES
 from workload_forecast.serving.compiled import compile_trees, write_compiled
 from workload_forecast.serving.facts import Baseline, Facts
-from workload_forecast.serving.saved_trees import SavedPipeline, read_pipeline
+from workload_forecast.serving.saved_models import SavedPipeline, read_pipeline
 
 MakeFacts = Callable[[SavedPipeline], Facts]
 
@@ -21,11 +21,11 @@ SHARES = ((0.7, 0.2, 0.1), (0.25, 0.5, 0.25), (0.0, 0.125, 0.875))
 
 def facts_of(pipeline: SavedPipeline, missing_hours: str = "unknown") -> Facts:
     return Facts(
-        algorithm="random forest" if pipeline.forest else "decision tree",
+        algorithm=pipeline.algorithm,
         features=pipeline.features,
         classes=pipeline.classes,
-        low=100.0,
-        high=300.0,
+        low=pipeline.thresholds[0] if pipeline.thresholds else 100.0,
+        high=pipeline.thresholds[1] if pipeline.thresholds else 300.0,
         horizon_hours=48,
         missing_hours=missing_hours,  # type: ignore[arg-type]
         training_from=datetime(2016, 1, 1),
@@ -33,6 +33,7 @@ def facts_of(pipeline: SavedPipeline, missing_hours: str = "unknown") -> Facts:
         baseline=Baseline("class_48h_ago", SHARES[: len(pipeline.classes)]),
         spark_version=pipeline.spark_version,
         treelite_version="4",
+        form=pipeline.form,
     )
 
 

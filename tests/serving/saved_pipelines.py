@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workload_forecast.schemas import CALENDAR_FEATURES, CLASSES, FEATURE_NAMES
+from workload_forecast.schemas import CLASSES, FEATURE_NAMES, KNOWN_FEATURES
 
-HISTORY = tuple(name for name in FEATURE_NAMES if name not in CALENDAR_FEATURES)
+HISTORY = tuple(name for name in FEATURE_NAMES if name not in KNOWN_FEATURES)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Saved:
 
     trees: Sequence[Node]
     forest: bool = True
-    calendar: tuple[str, ...] = CALENDAR_FEATURES
+    calendar: tuple[str, ...] = KNOWN_FEATURES
     history: tuple[str, ...] = HISTORY
     classes: tuple[str, ...] = CLASSES
     spark_version: str = "4.2.0"
@@ -54,7 +54,9 @@ class Saved:
 
     @property
     def features(self) -> tuple[str, ...]:
-        return (*self.calendar, *self.history)
+        """In the order of the project's, and after them any others."""
+        order = {name: number for number, name in enumerate(FEATURE_NAMES)}
+        return tuple(sorted((*self.calendar, *self.history), key=lambda name: order.get(name, len(order))))
 
     def save(self, folder: Path) -> Path:
         kind = "RandomForestClassificationModel" if self.forest else "DecisionTreeClassificationModel"
@@ -63,7 +65,7 @@ class Saved:
         parameters: list[dict[str, Any]] = [
             {"statement": self.statement or f"SELECT *, {filled} FROM __THIS__"},
             {
-                "inputCols": [*self.calendar, *(f"known_{n}" for n in self.history)],
+                "inputCols": [f"known_{n}" if n in self.history else n for n in self.features],
                 "outputCol": "features",
                 "handleInvalid": "error",
                 **self.vector_params,

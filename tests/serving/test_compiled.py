@@ -15,7 +15,7 @@ from tests.serving.conftest import facts_of, lag_forest
 from workload_forecast.errors import ModelError
 from workload_forecast.serving.compiled import FACTS, SUMS, TREES, compile_trees, read_compiled
 from workload_forecast.serving.facts import read_facts
-from workload_forecast.serving.saved_trees import read_pipeline
+from workload_forecast.serving.saved_models import read_pipeline
 from workload_forecast.serving.scorer import Scorer
 
 
@@ -54,6 +54,8 @@ def trees(folder: Path, content: bytes) -> None:
     signed(folder)
 
 
+FORM: dict[str, Any] = {"kind": "votes", "weights": [], "coefficients": [], "intercepts": []}
+
 DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda f: (f / TREES).unlink(), "is no compiled model: trees.treelite cannot be read"),
     (lambda f: (f / FACTS).unlink(), "facts.json cannot be read"),
@@ -65,7 +67,12 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda f: trees(f, b""), "trees.treelite"),
     (lambda f: trees(f, b"\x80\x04K\x01."), "trees.treelite"),
     (lambda f: trees(f, (f / TREES).read_bytes()[:100]), "trees.treelite"),
-    (lambda f: set_fact(f, format=2), "has format 2, this version of the project reads 1: install"),
+    (lambda f: set_fact(f, format=3), "has format 3, this version of the project reads 1 to 2: install"),
+    (lambda f: set_fact(f, form=...), "facts are not what this project writes: KeyError"),
+    (lambda f: set_fact(f, form={**FORM, "kind": "oracle"}), "cannot be right: form 'oracle'"),
+    (lambda f: set_fact(f, form={**FORM, "kind": "linear"}), "cannot be right: form 'linear'"),
+    (lambda f: set_fact(f, form={**FORM, "kind": "mixture"}), "cannot be right: form 'mixture'"),
+    (lambda f: set_fact(f, form={**FORM, "kind": "ordered", "weights": [1, 1, -1]}), "cannot be right: form 'ordered'"),
     (lambda f: set_fact(f, format=...), "facts are not what this project writes: KeyError"),
     (lambda f: set_fact(f, low=...), "facts are not what this project writes: TypeError"),
     (lambda f: set_fact(f, more=1), "facts are not what this project writes: TypeError"),
@@ -74,7 +81,7 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda f: set_fact(f, missing_hours="perhaps"), "cannot be right: missing_hours 'perhaps'"),
     (lambda f: set_fact(f, classes=["low", "high"]), "cannot be right: the baseline's shares"),
     (lambda f: set_fact(f, algorithm="magic"), "cannot be right: algorithm 'magic'"),
-    (lambda f: set_fact(f, features=[{"name": "a", "unknown": None}]), "the trees take 45 features, the facts 1"),
+    (lambda f: set_fact(f, features=[{"name": "a", "unknown": None}]), "the trees take 48 features, the facts 1"),
 ]  # fmt: skip
 
 
@@ -97,3 +104,11 @@ def test_facts_survive_json(tmp_path: Path) -> None:
 def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is no compiled model"):
         read_compiled(tmp_path / "missing")
+
+
+def test_what_was_compiled_before_there_were_forms_is_read_as_votes(lag_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(lag_model, tmp_path / "model"))
+    set_fact(folder, format=1, form=...)
+    older, rows = Scorer.load(folder), feature_table(servers=1, days=5)
+    assert older.facts == Scorer.load(lag_model).facts
+    assert np.array_equal(older.predict_proba(rows), Scorer.load(lag_model).predict_proba(rows))

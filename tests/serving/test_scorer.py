@@ -21,8 +21,9 @@ from tests.serving.saved_pipelines import Leaf, Node, Saved, Split, walk
 from workload_forecast.errors import DataError, SchemaError
 from workload_forecast.schemas import FEATURE_NAMES
 from workload_forecast.serving.compiled import compile_trees
-from workload_forecast.serving.saved_trees import read_pipeline
-from workload_forecast.serving.scorer import ROWS_FOR_THREADS, Scorer
+from workload_forecast.serving.kinds import ROWS_FOR_THREADS
+from workload_forecast.serving.saved_models import read_pipeline
+from workload_forecast.serving.scorer import Scorer
 
 #: Thresholds that are easily confused: neighbours, zeros, the smallest numbers, what 32 bits cannot tell apart.
 CUTS = [-1.0, -0.0, 0.0, 0.1, 1.0, 1.0 + 2**-52, 1.0 - 2**-53, 16777217.0, 1e15 + 0.125, 5e-324, -1e300, 1e308]

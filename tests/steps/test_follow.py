@@ -33,7 +33,7 @@ from workload_forecast.schemas import HOURLY_LOAD, MEASURES
 from workload_forecast.service.exchange import Exchange
 from workload_forecast.serving.compiled import read_compiled
 from workload_forecast.serving.forecaster import Forecaster
-from workload_forecast.serving.saved_trees import read_pipeline
+from workload_forecast.serving.saved_models import read_pipeline
 from workload_forecast.steps import served_history
 from workload_forecast.steps.follow import Follower, FollowOptions, Look, in_one_line
 from workload_forecast.steps.published import Publication, place_of

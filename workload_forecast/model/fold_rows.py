@@ -18,16 +18,17 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from workload_forecast.config import Thresholds
+from workload_forecast.config import ClassWeights, Thresholds
 from workload_forecast.errors import ModelError
 from workload_forecast.model.baselines import HISTORY_BASELINES, MAJORITY, history_classes, majority_class
 from workload_forecast.model.evaluation import MODEL, answer_columns
 from workload_forecast.model.judged_rows import FOLD, LEAD
 from workload_forecast.model.labels import LABEL
-from workload_forecast.model.pipeline import PROBABILITY, Parameters, resolve_parameters
+from workload_forecast.model.pipeline import PROBABILITY, Parameters, fit_model
 from workload_forecast.model.rows import check_labels, count_labels
 from workload_forecast.model.split import SPLIT, TEST, TRAIN, TimeSplit
-from workload_forecast.model.training import fit, kept, order_rows
+from workload_forecast.model.training import kept, order_rows
+from workload_forecast.model.weights import EQUAL, class_weights
 from workload_forecast.schemas import CLASSES
 
 PROBABILITIES = tuple(f"probability_{name}" for name in CLASSES)
@@ -49,7 +50,12 @@ class FoldData:
     """
 
     def __init__(
-        self, features: DataFrame, split: TimeSplit, thresholds: Thresholds | Literal["auto"], fold: int
+        self,
+        features: DataFrame,
+        split: TimeSplit,
+        thresholds: Thresholds | Literal["auto"],
+        fold: int,
+        weighting: ClassWeights | None = None,
     ) -> None:
         """Prepare a fold of the feature table.
 
@@ -64,6 +70,7 @@ class FoldData:
             training = count_labels(self._rows)[TRAIN]
             check_labels(training, self.thresholds)
             self.majority = int(majority_class(training))
+            self._weights = class_weights(weighting, training) if weighting else EQUAL
             self._test = self._rows.filter(F.col(SPLIT) == TEST)
             self._numbers, self._known = self._fetch_known()
             self._stack = stack.pop_all()
@@ -90,7 +97,8 @@ class FoldData:
             ModelError: the algorithm or a parameter's value does not exist.
             SettingsError: the algorithm has no such parameter.
         """
-        model = fit(self._rows, algorithm, resolve_parameters(algorithm, parameters))
+        training = self._rows.filter(F.col(SPLIT) == TRAIN)
+        model = fit_model(training, algorithm, parameters, self.thresholds, self._weights)
         said = model.transform(self._test).select(_ROW, *answer_columns())
         shares = [F.col(PROBABILITY)[index].cast("float").alias(name) for index, name in enumerate(PROBABILITIES)]
         found = _collect(said.select(_ROW, F.col(MODEL).cast("byte"), *shares)).sort_by(_ROW)

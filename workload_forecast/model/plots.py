@@ -69,7 +69,7 @@ def feature_importance(importances: pd.DataFrame) -> Figure:
     bars = axes.barh(top["feature"], top["importance"], color=BLUE, height=0.7)
     axes.bar_label(bars, fmt="{:.1%}", padding=4, fontsize=9, color=INK)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_xlabel("mean decrease of Gini impurity, share of all features")
+    axes.set_xlabel("share of all features")
     axes.margins(x=0.12, y=0.02)
     return figure
 

@@ -75,9 +75,13 @@ def training_period(features: DataFrame, split: TimeSplit) -> DataFrame:
 
 
 def labelled_rows(features: DataFrame, split: TimeSplit, thresholds: Thresholds, training_rows: int) -> DataFrame:
-    """The labelled rows of both splits in canonical order: ``server``, ``hour``, ``split``, ``label``, features."""
+    """The labelled rows of both splits in canonical order.
+
+    Columns: the key, ``split``, ``label``, ``total_load`` (which the label is made from) and the features.
+    """
     partitions = max(MIN_PARTITIONS, -(-training_rows // ROWS_PER_PARTITION))
-    rows = features.select(*KEY, split.column(), label_column(thresholds), *FEATURE_NAMES)
+    names = (name for name in FEATURE_NAMES if name not in KEY)
+    rows = features.select(*KEY, split.column(), label_column(thresholds), PRIMARY_MEASURE, *names)
     chosen = rows.filter(F.col(SPLIT).isNotNull() & F.col(LABEL).isNotNull())
     return chosen.repartition(partitions, *KEY).sortWithinPartitions(*KEY)
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from workload_forecast.config import Thresholds
+from workload_forecast.config import ClassWeights, Thresholds
 from workload_forecast.model.baselines import BASELINES, MAJORITY
 from workload_forecast.model.evaluation import MODEL
 from workload_forecast.model.fold_rows import FoldData
@@ -33,7 +33,11 @@ from workload_forecast.model.split import TimeSplit
 
 @contextmanager
 def fold_objective(
-    algorithm: str, features: DataFrame, folds: Sequence[TimeSplit], thresholds: Thresholds | Literal["auto"]
+    algorithm: str,
+    features: DataFrame,
+    folds: Sequence[TimeSplit],
+    thresholds: Thresholds | Literal["auto"],
+    weighting: ClassWeights | None = None,
 ) -> Iterator[Objective]:
     """Prepare the folds' rows once and yield what fits and judges on each; the folds are numbered from 1.
 
@@ -42,7 +46,7 @@ def fold_objective(
     """
     with ExitStack() as stack:
         prepared = [
-            stack.enter_context(closing(FoldData(features, split, thresholds, number)))
+            stack.enter_context(closing(FoldData(features, split, thresholds, number, weighting)))
             for number, split in enumerate(folds, start=1)
         ]
         yield lambda parameters: outcome(pd.concat([fold.judge(algorithm, parameters) for fold in prepared]))

@@ -31,13 +31,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from pyspark.errors import IllegalArgumentException
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from workload_forecast.config import Thresholds
-from workload_forecast.errors import ModelError
+from workload_forecast.config import ClassWeights, Thresholds
 from workload_forecast.model import plots
 from workload_forecast.model.baselines import BASELINES, majority_class
 from workload_forecast.model.evaluation import (
@@ -53,7 +51,7 @@ from workload_forecast.model.evaluation import (
 from workload_forecast.model.importance import feature_importances
 from workload_forecast.model.labels import terciles
 from workload_forecast.model.metrics import confusion_scores
-from workload_forecast.model.pipeline import Parameter, Parameters, make_pipeline, resolve_parameters
+from workload_forecast.model.pipeline import Parameter, Parameters, fit_model, resolve_parameters
 from workload_forecast.model.rows import (
     SplitRows,
     check_labels,
@@ -63,6 +61,7 @@ from workload_forecast.model.rows import (
     training_period,
 )
 from workload_forecast.model.split import SPLIT, SPLITS, TEST, TRAIN, TimeSplit
+from workload_forecast.model.weights import EQUAL, Weights, class_weights
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES
 
@@ -80,6 +79,7 @@ class TrainingResult:
     split: TimeSplit
     thresholds: Thresholds  #: resolved
     thresholds_auto: bool
+    weights: Weights  #: of the classes
     rows: Mapping[str, SplitRows]  #: of each split
     best_baseline: str  #: the one with the greatest macro-F1 on the test rows
     metrics: Mapping[str, float]  #: see the module's table; finite numbers only
@@ -95,6 +95,7 @@ def train(
     algorithm: str = "random_forest",
     parameters: Parameters | None = None,
     progress: Progress | None = None,
+    weighting: ClassWeights | None = None,
 ) -> TrainingResult:
     """Fit ``algorithm`` to the training rows of the feature table and evaluate it, and the baselines, on both splits.
 
@@ -107,7 +108,6 @@ def train(
         SettingsError: the algorithm has no such parameter.
     """
     resolved = resolve_parameters(algorithm, parameters)
-    make_pipeline(algorithm, resolved)  # an impossible parameter is an error before any work is done
     progress = progress or Progress()
     with progress.stage("train: count and order the rows"):
         counts, cuts, ordered = order_rows(features, split, thresholds)
@@ -115,10 +115,11 @@ def train(
         with progress.stage("train: label the rows"):
             labels = count_labels(rows)
             check_labels(labels[TRAIN], cuts)
+            weights = class_weights(weighting, labels[TRAIN]) if weighting else EQUAL
         trained_on = f"{counts[TRAIN].labelled:,} rows × {len(FEATURE_NAMES)} features"
         with progress.stage("train: fit") as stage:
             stage.detail = f"({algorithm}, {trained_on})"
-            model = fit(rows, algorithm, resolved)
+            model = fit_model(rows.filter(F.col(SPLIT) == TRAIN), algorithm, resolved, cuts, weights)
         scored_count = sum(count.labelled for count in counts.values())
         with progress.stage("train: evaluate") as stage:
             stage.detail = f"({scored_count:,} rows)"
@@ -126,7 +127,7 @@ def train(
                 evaluation = evaluate(count_outcomes(scored))
                 calibration = count_calibration(scored)
             example = _example(rows)
-    importances = feature_importances(model)
+            importances = feature_importances(model, rows.filter(F.col(SPLIT) == TRAIN))
     best = best_baseline(evaluation)
     with progress.stage("train: draw the figures"):
         figures = _draw(evaluation, calibration, importances, best)
@@ -137,6 +138,7 @@ def train(
         split=split,
         thresholds=cuts,
         thresholds_auto=isinstance(thresholds, str),
+        weights=weights,
         rows=counts,
         best_baseline=best,
         metrics={
@@ -177,18 +179,6 @@ def resolve_thresholds(features: DataFrame, split: TimeSplit, thresholds: Thresh
         ModelError: thresholds ``auto`` find no three classes in the training rows.
     """
     return terciles(training_period(features, split)) if isinstance(thresholds, str) else thresholds
-
-
-def fit(rows: DataFrame, algorithm: str, parameters: Parameters) -> PipelineModel:
-    """Fit ``algorithm`` to the training rows among the ordered ``rows``.
-
-    Raises:
-        ModelError: Spark rejects the parameters' values or their combination, which it checks only here.
-    """
-    try:
-        return make_pipeline(algorithm, parameters).fit(rows.filter(F.col(SPLIT) == TRAIN))
-    except IllegalArgumentException as error:
-        raise ModelError(f"Spark cannot fit {algorithm} with {dict(parameters)}: {error}") from error
 
 
 @contextmanager
@@ -254,7 +244,7 @@ def _draw(evaluation: Evaluation, calibration: pd.DataFrame, importances: pd.Dat
     test_scores = evaluation.scores[evaluation.scores[SPLIT] == TEST]
     return figures | {
         "model_against_baselines": plots.model_against_baselines(test_scores, "Model and baselines on the test rows"),
-        "feature_importance": plots.feature_importance(importances),
+        **({"feature_importance": plots.feature_importance(importances)} if len(importances) else {}),
         "calibration": plots.calibration(calibration[calibration[SPLIT] == TEST], "Calibration on the test rows"),
         "accuracy_by_server": plots.server_accuracies(evaluation.by_server, best),
         "accuracy_by_hour_of_day": plots.accuracy_by_hour(evaluation.by_hour_of_day, best),

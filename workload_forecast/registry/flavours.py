@@ -19,6 +19,7 @@ from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 from pyspark.ml import PipelineModel
 
+from workload_forecast.errors import ModelError
 from workload_forecast.features.grid import MissingHours
 from workload_forecast.model.pipeline import ALGORITHMS
 from workload_forecast.model.split import TEST
@@ -27,13 +28,13 @@ from workload_forecast.registry.older_versions import BASELINE, SPARK
 from workload_forecast.schemas import CLASSES, HORIZON_HOURS
 from workload_forecast.serving.compiled import COMPILED, compile_trees, write_compiled
 from workload_forecast.serving.facts import Baseline, Facts
-from workload_forecast.serving.saved_trees import SavedPipeline, read_pipeline
+from workload_forecast.serving.saved_models import SavedPipeline, read_pipeline
 
 CODE = "code"
 LOADER = "workload_forecast.serving.pyfunc"
 
 #: The parts of the package that scoring imports.
-BUNDLED = ("errors.py", "schemas.py", "features", "serving")
+BUNDLED = ("errors.py", "formulas.py", "schemas.py", "features", "serving")
 
 #: Appended to the copied ``__init__``: the package's other modules are found where it is installed.
 _REST = "\n__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
@@ -113,6 +114,8 @@ def copy_code(folder: Path) -> None:
 
 
 def _all_facts(facts: Mapping[str, Any], pipeline: SavedPipeline) -> Facts:
+    if pipeline.thresholds not in (None, (facts["low"], facts["high"])):
+        raise ModelError(f"the pipeline cuts at {pipeline.thresholds}, its training at {facts['low'], facts['high']}.")
     return Facts(
         **facts,
         features=pipeline.features,
@@ -120,4 +123,5 @@ def _all_facts(facts: Mapping[str, Any], pipeline: SavedPipeline) -> Facts:
         horizon_hours=HORIZON_HOURS,
         spark_version=pipeline.spark_version,
         treelite_version=treelite.__version__,
+        form=pipeline.form,
     )

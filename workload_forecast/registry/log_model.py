@@ -20,12 +20,12 @@ from workload_forecast.model.pipeline import ALGORITHMS, PREDICTION
 from workload_forecast.model.training import TrainingResult
 from workload_forecast.registry import flavours
 from workload_forecast.schemas import (
-    CALENDAR_FEATURES,
     CLASSES,
     FEATURE_NAMES,
     FEATURES,
     HORIZON_HOURS,
     HOURLY_LOAD,
+    KNOWN_FEATURES,
     TEXT,
     TIMESTAMP,
 )
@@ -105,7 +105,7 @@ def describe(result: TrainingResult) -> str:
         f"tested on {rows['test'].labelled:,} hours, {split.test_from} to {split.to} (UTC).\n\n",
         f"Macro-F1 on the test hours: {metrics['test_macro_f1']:.3f};",
         f"best baseline ({result.best_baseline}): {metrics['best_baseline_test_macro_f1']:.3f}.\n\n",
-        f"Input: every feature column. {', '.join(CALENDAR_FEATURES)} must be known; the others may be null.",
+        f"Input: every feature column. {', '.join(KNOWN_FEATURES)} must be known; the others may be null.",
         f"Or: hourly load as rows, with the parameters {START} (UTC), {HOURS} and {SERVERS}.",
     )
     return " ".join(paragraphs).replace("\n\n ", "\n\n")

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from workload_forecast.errors import ModelError
 from workload_forecast.model.training import TrainingResult
+from workload_forecast.model.weights import EQUAL
 from workload_forecast.registry.log_model import describe
 
 PLOTS, TABLES = "plots", "tables"
@@ -23,6 +24,11 @@ def training_parameters(result: TrainingResult) -> dict[str, str]:
     return {
         "algorithm": result.algorithm,
         **{name: str(value) for name, value in result.parameters.items()},
+        **(
+            {}
+            if result.weights == EQUAL
+            else {"class_weights": ", ".join(f"{weight:.4g}" for weight in result.weights)}
+        ),
         "threshold_low": repr(result.thresholds.low),
         "threshold_high": repr(result.thresholds.high),
         "thresholds_from": "training terciles" if result.thresholds_auto else "settings",

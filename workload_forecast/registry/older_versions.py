@@ -19,7 +19,7 @@ from workload_forecast.features.grid import MissingHours
 from workload_forecast.schemas import HORIZON_HOURS
 from workload_forecast.serving.compiled import compile_trees, write_compiled
 from workload_forecast.serving.facts import Baseline, Facts
-from workload_forecast.serving.saved_trees import SavedPipeline, read_pipeline
+from workload_forecast.serving.saved_models import SavedPipeline, read_pipeline
 
 #: The Spark pipeline's folder in a logged model.
 SPARK = "sparkml"
@@ -67,7 +67,7 @@ def _facts(client: MlflowClient, version: ModelVersion, pipeline: SavedPipeline)
     run = client.get_run(version.run_id or "").data
     etl = client.get_run(run.tags["workload_forecast.etl_run"]).data.params
     return Facts(
-        algorithm="random forest" if pipeline.forest else "decision tree",
+        algorithm=pipeline.algorithm,
         features=pipeline.features,
         classes=pipeline.classes,
         low=float(run.params["threshold_low"]),
@@ -79,6 +79,7 @@ def _facts(client: MlflowClient, version: ModelVersion, pipeline: SavedPipeline)
         baseline=Baseline(BASELINE, _shares(version.run_id or "", pipeline.classes)),
         spark_version=pipeline.spark_version,
         treelite_version=treelite.__version__,
+        form=pipeline.form,
     )
 
 

@@ -13,10 +13,35 @@ from workload_forecast.errors import ModelError
 from workload_forecast.features.grid import MissingHours
 from workload_forecast.serving.saved_stages import Feature
 
-#: Version of the stored form. A reader takes this one alone; add a case when it changes.
-FORMAT = 1
+#: Version of the stored form. Format 1 knows no ``form``: there were votes of trees alone.
+FORMAT = 2
+FORMATS = (1, FORMAT)
 
-Algorithm = Literal["random forest", "decision tree"]
+Algorithm = Literal[
+    "random forest",
+    "decision tree",
+    "same-hour mixture",
+    "boosted correction",
+    "boosted trees",
+    "logistic regression",
+    "XGBoost",
+]
+Kind = Literal["votes", "boosted", "mixture", "correction", "ordered", "linear"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the answer is computed (:mod:`~workload_forecast.serving.kinds`), and the numbers that it takes."""
+
+    kind: Kind = "votes"
+    weights: tuple[float, ...] = ()  #: of the classes, where the model itself knows of none
+    coefficients: tuple[tuple[float, ...], ...] = ()  #: classes × features
+    intercepts: tuple[float, ...] = ()
+
+    @property
+    def has_trees(self) -> bool:
+        """Whether trees belong to it."""
+        return self.kind in {"votes", "boosted", "correction", "ordered"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,7 @@ class Facts:
     baseline: Baseline
     spark_version: str
     treelite_version: str
+    form: Form = Form()
 
     def to_json(self) -> str:
         """Return the facts as a JSON object with the format's version."""
@@ -60,12 +86,12 @@ def read_facts(text: str) -> Facts:
     try:
         content = json.loads(text)
         version = content.pop("format")
-        if version != FORMAT:
+        if version not in FORMATS:
             raise ModelError(
-                f"the compiled model has format {version}, this version of the project reads {FORMAT}: "
+                f"the compiled model has format {version}, this version of the project reads 1 to {FORMAT}: "
                 "install the version of the project that logged the model, or train again."
             )
-        facts = _facts(content)
+        facts = _facts(content, _form(content.pop("form")) if version > 1 else Form())
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise ModelError(f"the compiled model's facts are not what this project writes: {problem!r}.") from None
     problems = list(_problems(facts))
@@ -74,7 +100,16 @@ def read_facts(text: str) -> Facts:
     return facts
 
 
-def _facts(content: Mapping[str, Any]) -> Facts:
+def _form(content: Mapping[str, Any]) -> Form:
+    return Form(
+        kind=content["kind"],
+        weights=tuple(content["weights"]),
+        coefficients=tuple(tuple(row) for row in content["coefficients"]),
+        intercepts=tuple(content["intercepts"]),
+    )
+
+
+def _facts(content: Mapping[str, Any], form: Form) -> Facts:
     baseline = content["baseline"]
     return Facts(
         **{
@@ -84,6 +119,7 @@ def _facts(content: Mapping[str, Any]) -> Facts:
             "training_from": datetime.fromisoformat(content["training_from"]),
             "training_to": datetime.fromisoformat(content["training_to"]),
             "baseline": Baseline(baseline["name"], tuple(tuple(row) for row in baseline["probabilities"])),
+            "form": form,
         }
     )
 
@@ -97,7 +133,18 @@ def _problems(facts: Facts) -> list[str]:
         f"classes {facts.classes}": size >= 2 and len(set(facts.classes)) == size,
         f"thresholds {facts.low}, {facts.high}": math.isfinite(facts.high - facts.low) and facts.low < facts.high,
         "no features": bool(facts.features),
+        f"form {facts.form.kind!r}": _whole(facts.form, size, len(facts.features)),
         "the baseline's shares": len(shares) == size
         and all(len(row) == size and math.isclose(sum(row), 1.0, abs_tol=1e-9) and min(row) >= 0 for row in shares),
     }
     return [what for what, right in checks.items() if not right]
+
+
+def _whole(form: Form, classes: int, features: int) -> bool:
+    """Whether a form is known and has the numbers that it takes."""
+    if form.kind in {"votes", "boosted"}:
+        return True
+    if form.kind == "linear":
+        sizes = [len(row) for row in form.coefficients]
+        return sizes == [features] * classes and len(form.intercepts) == classes
+    return form.kind in get_args(Kind) and classes == 3 and len(form.weights) == 3 and min(form.weights) > 0

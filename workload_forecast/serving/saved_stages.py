@@ -1,4 +1,4 @@
-"""The files of a saved Spark ML pipeline, read with Arrow: the stages' JSON and what the four known ones say.
+"""The files of a saved Spark ML pipeline: the stages' JSON, and what the stages say that begin every pipeline of ours.
 
 Whatever is not known for certain is refused by name. A stage or a parameter that was overlooked would give forecasts
 that are nearly those of Spark, and nobody would notice.
@@ -23,7 +23,6 @@ _STATEMENT = re.compile(r"SELECT \*, (?P<columns>.+) FROM __THIS__")
 _FILLED = re.compile(
     r"coalesce\(nanvl\(CAST\((?P<name>\w+) AS DOUBLE\), (?P<nan>-?[\d.]+)D\), (?P<null>-?[\d.]+)D\) AS (?P<alias>\w+)"
 )
-_STAGES = "SQLTransformer, VectorAssembler, a random forest or a decision tree, IndexToString"
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,18 @@ class Stage:
         if name not in self.parameters:
             raise ModelError(f"{self.folder}: {self.kind} has no parameter '{name}'. {advice()}")
         return self.parameters[name]
+
+    def expect(self, **values: object) -> None:
+        """Check parameters.
+
+        Raises:
+            ModelError: one has another value.
+        """
+        for name, value in values.items():
+            found = self.parameter(name)
+            if found != value:
+                told = f"{self.folder}: {self.kind}'s {name} is {found!r}, expected {value!r}"
+                raise ModelError(f"{told}. {advice()}")
 
 
 def advice() -> str:
@@ -100,29 +111,16 @@ def _kind(metadata: Mapping[str, Any]) -> str:
     return str(metadata["class"]).rpartition(".")[2]
 
 
-def check_stages(stages: list[Stage], classifiers: tuple[str, ...]) -> tuple[Stage, Stage, Stage, Stage]:
-    """Return the pipeline's four stages if they are the known ones, each reading what the one before it writes.
+def check_numbers(stage: Stage, **numbers: int) -> None:
+    """Check what a fitted stage says of its sizes.
 
     Raises:
-        ModelError: naming the stage, or the column, that is not as expected.
+        ModelError: one differs.
     """
-    kinds = [stage.kind for stage in stages]
-    known = len(kinds) == 4 and [*kinds[:2], kinds[3]] == ["SQLTransformer", "VectorAssembler", "IndexToString"]
-    if not known or kinds[2] not in classifiers:
-        raise ModelError(f"the pipeline's stages are {', '.join(kinds)}; expected: {_STAGES}. {advice()}")
-    filled, vector, classifier, names = stages
-    _expect(vector, "handleInvalid", "error")
-    _expect(classifier, "featuresCol", vector.parameter("outputCol"))
-    _expect(names, "inputCol", classifier.parameter("predictionCol"))
-    if classifier.parameters.get("thresholds") is not None:
-        raise ModelError(f"{classifier.folder}: thresholds for the classes' probabilities are not known. {advice()}")
-    return filled, vector, classifier, names
-
-
-def _expect(stage: Stage, name: str, value: object) -> None:
-    found = stage.parameter(name)
-    if found != value:
-        raise ModelError(f"{stage.folder}: {stage.kind}'s {name} is {found!r}, expected {value!r}. {advice()}")
+    for name, expected in numbers.items():
+        found = stage.metadata.get(name)
+        if found != expected:
+            raise ModelError(f"{stage.folder}: {name} is {found}, the other stages have {expected}. {advice()}")
 
 
 def read_features(filled: Stage, vector: Stage) -> tuple[Feature, ...]:

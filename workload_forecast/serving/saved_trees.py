@@ -1,4 +1,4 @@
-"""The trees of a saved Spark ML classifier: one row a node, read from its Parquet files and checked."""
+"""The trees of a saved Spark ML model: one row a node, read from its Parquet files and checked."""
 
 from __future__ import annotations
 
@@ -11,19 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from workload_forecast.errors import ModelError
-from workload_forecast.serving.saved_stages import (
-    Feature,
-    Stage,
-    advice,
-    check_stages,
-    read_features,
-    read_stages,
-)
+from workload_forecast.serving.saved_stages import Stage, advice, check_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FOREST, TREE = "RandomForestClassificationModel", "DecisionTreeClassificationModel"
+BOOSTED = "GBTRegressionModel"
 
 Integers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -37,61 +31,42 @@ class Tree:
     right: Integers
     feature: Integers
     threshold: Doubles
-    counts: Doubles  #: nodes × classes: the training rows, weighted, that reached the node
+    #: Nodes × outputs. Of a classifier: the training rows of each class, weighted, that reached the node. Of a
+    #: regression: what a leaf adds to the sum.
+    values: Doubles
 
 
-@dataclass(frozen=True)
-class SavedPipeline:
-    """All that decides what a saved pipeline answers."""
-
-    features: tuple[Feature, ...]
-    classes: tuple[str, ...]  #: in the order of the probabilities
-    #: Of a forest, each tree votes with the shares of its leaf; a single tree's votes are the counts themselves.
-    forest: bool
-    trees: tuple[Tree, ...]
-    spark_version: str
-
-
-def read_pipeline(folder: Path) -> SavedPipeline:
-    """Read a saved ``PipelineModel`` of this project, without Spark.
+def read_trees(stage: Stage, features: int, classes: int) -> tuple[Tree, ...]:
+    """Return the trees of a fitted stage.
 
     Args:
-        folder: with ``metadata`` and ``stages`` in it, as ``mlflow.spark`` keeps it below ``sparkml``.
+        stage: a :data:`FOREST`, a :data:`TREE` or a :data:`BOOSTED`.
+        features: numbers in its vector.
+        classes: that a classifier tells apart; a regression has one output.
 
     Raises:
-        ModelError: a stage, an algorithm, a split or a version that is not known, or a damaged file; by name.
+        ModelError: a split that is not known, or a damaged file; by name.
     """
-    filled, vector, classifier, names = check_stages(read_stages(folder), (FOREST, TREE))
-    features = read_features(filled, vector)
-    classes = tuple(str(label) for label in names.parameter("labels"))
-    _check_sizes(classifier, len(features), len(classes))
-    nodes = _read_nodes(classifier)
+    regression = stage.kind == BOOSTED
+    check_numbers(stage, numFeatures=features, **({} if regression else {"numClasses": classes}))
+    nodes = _read_nodes(stage, classes)
     numbers = nodes["tree"]
-    expected = int(classifier.metadata.get("numTrees", 1))
+    expected = int(stage.metadata.get("numTrees", 1))
     if not np.array_equal(np.unique(numbers), np.arange(expected)):
-        raise ModelError(f"{classifier.folder}/data holds {len(np.unique(numbers))} trees, not {expected}. {advice()}")
+        raise ModelError(f"{stage.folder}/data holds {len(np.unique(numbers))} trees, not {expected}. {advice()}")
     bounds = np.searchsorted(numbers, np.arange(expected + 1))
     parts = ({name: values[a:b] for name, values in nodes.items()} for a, b in pairwise(bounds))
-    trees = tuple(_tree(part, number, classifier.folder, len(features)) for number, part in enumerate(parts))
-    return SavedPipeline(features, classes, classifier.kind == FOREST, trees, str(classifier.metadata["sparkVersion"]))
+    return tuple(_tree(part, number, stage.folder, features) for number, part in enumerate(parts))
 
 
-def _check_sizes(classifier: Stage, features: int, classes: int) -> None:
-    for name, expected in (("numFeatures", features), ("numClasses", classes)):
-        if classifier.metadata.get(name) != expected:
-            raise ModelError(
-                f"{classifier.folder}: {name} is {classifier.metadata.get(name)}, the other stages have {expected}. "
-                f"{advice()}"
-            )
-
-
-def _read_nodes(classifier: Stage) -> dict[str, Any]:
+def _read_nodes(stage: Stage, classes: int) -> dict[str, Any]:
     """All nodes by column, sorted by tree and node."""
-    folder = classifier.folder / "data"
-    table = _read_parquet(folder)
+    folder = stage.folder / "data"
+    table = read_parquet(folder)
+    weights = np.ones(1)
     try:
-        if classifier.kind == FOREST:
-            _check_weights(classifier.folder / "treesMetadata")
+        if stage.kind != TREE:
+            weights = _weights(stage)
             numbers = _integers(table["treeID"])
             nodes = table.select(["nodeData"]).flatten()
             table = nodes.rename_columns([name.removeprefix("nodeData.") for name in nodes.column_names])
@@ -108,15 +83,22 @@ def _read_nodes(classifier: Stage) -> dict[str, Any]:
             "categories": _integers(split["split.numCategories"]),
             "cuts": cuts,
             "threshold": threshold,
-            "counts": _matrix(table["impurityStats"], int(classifier.metadata["numClasses"])),
+            "values": _predictions(table, weights[numbers])
+            if stage.kind == BOOSTED
+            else _counts(table["impurityStats"], classes),
         }
-    except (KeyError, ValueError, TypeError) as problem:
+    except (KeyError, ValueError, TypeError, IndexError) as problem:
         raise ModelError(f"{folder} does not hold the nodes that Spark ML writes: {problem}. {advice()}") from None
     order = np.lexsort((columns["id"], columns["tree"]))
     return {name: values[order] for name, values in columns.items()}
 
 
-def _read_parquet(folder: Path) -> pa.Table:
+def read_parquet(folder: Path) -> pa.Table:
+    """Return the rows of all Parquet files in a folder.
+
+    Raises:
+        ModelError: there is none, or one is damaged.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -129,10 +111,21 @@ def _read_parquet(folder: Path) -> pa.Table:
         raise ModelError(f"{folder} cannot be read: {problem}. Train or fetch the model again.") from None
 
 
-def _check_weights(folder: Path) -> None:
-    weights = _read_parquet(folder).columns[-1].to_numpy()
-    if not (weights == 1.0).all():
+def _weights(stage: Stage) -> Doubles:
+    """The weight of each tree, in their order."""
+    folder = stage.folder / "treesMetadata"
+    table = read_parquet(folder)
+    weights: Doubles = table.columns[-1].to_numpy().astype(np.float64)
+    if stage.kind == FOREST and not (weights == 1.0).all():
         raise ModelError(f"{folder}: the trees have different weights, which Spark's forests do not have. {advice()}")
+    if not np.isfinite(weights).all():
+        raise ModelError(f"{folder}: a tree's weight is no number. Train the model again.")
+    return weights[np.argsort(_integers(table.columns[0]), kind="stable")]
+
+
+def _predictions(nodes: pa.Table, weights: Doubles) -> Doubles:
+    predictions: Doubles = nodes["prediction"].to_numpy().astype(np.float64)
+    return (predictions * weights)[:, np.newaxis]
 
 
 def _integers(column: Any) -> Integers:
@@ -151,9 +144,12 @@ def _first(lists: Any) -> tuple[Integers, Doubles]:
     return lengths, first
 
 
-def _matrix(column: Any, width: int) -> Doubles:
+def _counts(column: Any, classes: int) -> Doubles:
     values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(values, dtype=np.float64).reshape(len(column), width)
+    counts = np.asarray(values, dtype=np.float64).reshape(len(column), classes)
+    if (counts < 0).any():
+        raise ValueError("a node was reached by less than no row")
+    return counts
 
 
 def _tree(nodes: dict[str, Any], number: int, folder: Path, features: int) -> Tree:
@@ -168,7 +164,7 @@ def _tree(nodes: dict[str, Any], number: int, folder: Path, features: int) -> Tr
         and np.array_equal(children, at[1:])
         and bool((left[inner] > at[inner]).all() and (right[inner] > at[inner]).all())
         and bool(((feature[inner] >= 0) & (feature[inner] < features)).all())
-        and bool(np.isfinite(nodes["counts"]).all() and (nodes["counts"] >= 0).all())
+        and bool(np.isfinite(nodes["values"]).all())
     )
     if not whole:
         raise ModelError(f"{folder}/data: tree {number} is damaged: its nodes do not make a tree. Fetch it again.")
@@ -176,4 +172,4 @@ def _tree(nodes: dict[str, Any], number: int, folder: Path, features: int) -> Tr
         raise ModelError(f"{folder}/data: tree {number} splits by categories, which is not known. {advice()}")
     if np.isnan(nodes["threshold"][inner]).any():
         raise ModelError(f"{folder}/data: tree {number} has a threshold that is no number. Train the model again.")
-    return Tree(left, right, feature, nodes["threshold"], nodes["counts"])
+    return Tree(left, right, feature, nodes["threshold"], nodes["values"])

@@ -94,7 +94,7 @@ def _judge(
     for number, split in enumerate(folds, start=1):
         with runs.progress.stage("backtest: prepare the fold") as stage:
             stage.detail = f"({number} of {len(folds)})"
-            data = FoldData(features, split, settings.thresholds, number)
+            data = FoldData(features, split, settings.thresholds, number, settings.class_weights)
         with closing(data), runs.progress.stage("backtest: fit and answer") as stage:
             stage.detail = f"({number} of {len(folds)}: judged from {split.test_from} to {split.to})"
             rows.append(data.judge(parameters.algorithm, parameters.values))

@@ -100,7 +100,9 @@ def _tune(
     features = runs.engine("spark").read_table(FEATURES, etl.folder / FEATURES.name).to_native()
     with ExitStack() as stack:
         with runs.progress.stage("tune: prepare the folds"):
-            objective = stack.enter_context(fold_objective(algorithm, features, folds, settings.thresholds))
+            objective = stack.enter_context(
+                fold_objective(algorithm, features, folds, settings.thresholds, settings.class_weights)
+            )
         bar = stack.enter_context(runs.progress.bar("tune", plan.max_evals))
         perform = partial(TrialRuns(runs, key, bar).perform, algorithm, objective)
         trials = search(search_space(algorithm), start, plan, perform)
