@@ -80,6 +80,19 @@ _OPTIONS = {
     "version": _option("version", "", _Optional(click.IntRange(1)), "Version to promote; default: the newest one."),
     "dry-run": _option("dry-run", "false", click.BOOL, "true prints the checks and leaves the registry as it is."),
     "why": _option("why", "", click.STRING, "A reason, kept with the decision."),
+    "max-evals": _option("max-evals", config.DEFAULT_MAX_EVALS, click.IntRange(1, 1000), "Most trials of the search."),
+    "strategy": _option(
+        "strategy", config.STRATEGIES[0], _choice(*config.STRATEGIES), "tpe learns; random is the control."
+    ),
+    "patience": _option(
+        "patience", config.DEFAULT_PATIENCE, click.IntRange(0, 1000), "Trials without a gain before the end; 0: no end."
+    ),
+    "minimum-gain": _option(
+        "minimum-gain",
+        config.DEFAULT_MINIMUM_GAIN,
+        click.FloatRange(0, 1, max_open=True),
+        "Macro-F1 that counts as a gain.",
+    ),
     "result": _option("result", "model", _choice(*config.RESULTS), "What to fetch."),
 }
 
@@ -95,6 +108,7 @@ def _options(*names: str) -> Callable[[Command], Command]:
 
 _DATA = ("duration", "config", "engine", "debug")
 _TRAINING = ("algorithm", "num-trees", "max-depth", "seed", "thresholds")
+_SEARCH = ("max-evals", "strategy", "patience", "minimum-gain")
 _FOLDS = ("folds", "test-hours", "minimum-training-hours")
 
 
@@ -150,6 +164,30 @@ def backtest(folds: int, test_hours: int, minimum_training_hours: int, reuse: bo
 
     plan = FoldPlan(folds, test_hours, minimum_training_hours=minimum_training_hours)
     run_backtest(etl_options, parameters, plan, reuse=reuse)
+
+
+@cli.command()
+@_options(*_DATA, *_TRAINING, *_SEARCH, *_FOLDS, "reuse")
+def tune(
+    folds: int,
+    test_hours: int,
+    minimum_training_hours: int,
+    max_evals: int,
+    strategy: str,
+    patience: int,
+    minimum_gain: float,
+    reuse: bool,
+    **options: Any,
+) -> None:
+    """Search for the algorithm's best parameters on folds before the test period, then train with them."""
+    etl_options, parameters = _training(options)
+    from workload_forecast.model.folds import FoldPlan
+    from workload_forecast.model.search import SearchPlan
+    from workload_forecast.steps.tune import run_tune
+
+    plan = SearchPlan(max_evals, strategy, parameters.seed, patience, minimum_gain)
+    fold_plan = FoldPlan(folds, test_hours, minimum_training_hours=minimum_training_hours)
+    run_tune(etl_options, parameters, plan, fold_plan, reuse=reuse)
 
 
 @cli.command()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -44,6 +45,12 @@ DEFAULT_FOLD_TRAINING_HOURS = 336
 
 #: Name in the model registry.
 DEFAULT_MODEL = "workload-forecast"
+
+#: How ``tune`` chooses what to try next; ``random`` is the control.
+STRATEGIES = ("tpe", "random")
+DEFAULT_MAX_EVALS = 20
+DEFAULT_PATIENCE = 10
+DEFAULT_MINIMUM_GAIN = 0.001
 
 ALGORITHMS = ("random_forest", "decision_tree")
 
@@ -88,6 +95,13 @@ class TrainingParameters:
     num_trees: int = DEFAULT_NUM_TREES
     max_depth: int = DEFAULT_MAX_DEPTH
     seed: int = DEFAULT_SEED
+    #: Parameters beside or in place of those above, as tuning found them.
+    tuned: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, int | float | str]:
+        """The algorithm's parameters by name."""
+        return {"num_trees": self.num_trees, "max_depth": self.max_depth, "seed": self.seed, **self.tuned}
 
 
 class PromotionLimits(BaseModel):

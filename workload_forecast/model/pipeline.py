@@ -29,7 +29,7 @@ FEATURE_VECTOR = "features"
 #: Features of the servers' history may be unknown; the calendar of an hour never is, so a null there is an error.
 HISTORY_FEATURES = tuple(name for name in FEATURE_NAMES if name not in CALENDAR_FEATURES)
 
-Parameter = int | str
+Parameter = int | float | str
 Parameters = Mapping[str, Parameter]
 
 

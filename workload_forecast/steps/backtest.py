@@ -29,7 +29,7 @@ from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_table
 from workload_forecast.steps.published import place_of
 from workload_forecast.steps.runs import Result, Runs, Step, open_runs
-from workload_forecast.steps.train import algorithm_parameters, split_of, training_parameters
+from workload_forecast.steps.train import split_of, training_parameters
 
 
 def run_backtest(options: EtlOptions, parameters: TrainingParameters, plan: FoldPlan, *, reuse: bool) -> Result:
@@ -97,7 +97,7 @@ def _judge(
             data = FoldData(features, split, settings.thresholds, number)
         with closing(data), runs.progress.stage("backtest: fit and answer") as stage:
             stage.detail = f"({number} of {len(folds)}: judged from {split.test_from} to {split.to})"
-            rows.append(data.judge(parameters.algorithm, algorithm_parameters(parameters)))
+            rows.append(data.judge(parameters.algorithm, parameters.values))
         facts.append(
             {
                 "fold": number,

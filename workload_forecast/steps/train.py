@@ -57,17 +57,13 @@ def training_parameters(settings: Settings, parameters: TrainingParameters) -> d
     """What decides the result of a training besides the data: logged, and part of the key."""
     return {
         "duration": settings.duration,
-        **asdict(parameters),
+        "algorithm": parameters.algorithm,
+        **parameters.values,
         "thresholds": settings.thresholds if settings.thresholds == "auto" else asdict(settings.thresholds),
         "training_from": settings.training_from,
         "test_from": settings.test_from,
         "to": settings.to,
     }
-
-
-def algorithm_parameters(parameters: TrainingParameters) -> dict[str, int]:
-    """Those of the algorithm itself."""
-    return {name: value for name, value in asdict(parameters).items() if name != "algorithm"}
 
 
 def split_of(settings: Settings) -> TimeSplit:
@@ -88,7 +84,7 @@ def _train(
         split,
         settings.thresholds,
         parameters.algorithm,
-        algorithm_parameters(parameters),
+        parameters.values,
         runs.progress,
     )
     with runs.progress.stage("train: log and register the model"):
