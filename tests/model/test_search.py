@@ -8,6 +8,7 @@ import pytest
 from workload_forecast.errors import DataError, ModelError, SettingsError
 from workload_forecast.model.pipeline import Parameters
 from workload_forecast.model.search import (
+    REASON_LENGTH,
     Outcome,
     SearchPlan,
     attempt,
@@ -135,6 +136,13 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on() -> None:
     assert {trial.reason for trial in failed} == {"too deep"}
     assert len(trials) == 12
     assert not best_trial(trials).failed
+
+
+def test_a_long_reason_is_cut() -> None:
+    def objective(_: Parameters) -> Outcome:
+        raise ModelError("x" * 5000)
+
+    assert attempt(objective, 0, START).reason == "x" * REASON_LENGTH
 
 
 def test_all_failed_is_an_error_with_the_first_reason() -> None:

@@ -14,11 +14,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.steps.conftest import Project
+from workload_forecast.config import TrainingParameters
 from workload_forecast.errors import ModelError
 from workload_forecast.model.fold_rows import FoldData
+from workload_forecast.model.pipeline import ALGORITHMS
 from workload_forecast.registry.log_model import MODEL_NAME
 from workload_forecast.registry.promotion import find_version
 from workload_forecast.steps.trial_runs import TRIAL_TAG
+from workload_forecast.steps.tune import first_parameters
 
 FIRST, TEST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 22), datetime(2016, 6, 24, 23, 59, 59)
 SEARCH = ("--algorithm", "random_forest", "--num-trees", "4", "--max-depth", "4", "--folds", "1", "--patience", "0")
@@ -133,6 +136,13 @@ def test_tune(
     assert tune(prepared, "--max-evals", "5") == 0
     assert len(judge.asked) == asked + 1, "a longer search goes on where the shorter one ended"
     assert scores(trials_of(prepared, prepared.runs(step="tune")[-1])[:4]) == scores(trials)
+
+
+def test_the_first_trial_is_what_was_given_where_the_algorithm_has_it() -> None:
+    defaults = ALGORITHMS["decision_tree"].defaults
+    assert first_parameters(TrainingParameters("decision_tree")) == {**defaults, "max_depth": 8, "seed": 42}
+    given = TrainingParameters("decision_tree", max_depth=3, seed=7, tuned={"max_bins": 16})
+    assert first_parameters(given) == {**defaults, "max_depth": 3, "seed": 7, "max_bins": 16}
 
 
 @pytest.mark.parametrize(

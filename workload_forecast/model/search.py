@@ -14,6 +14,9 @@ from workload_forecast.model.pipeline import Parameters
 from workload_forecast.model.search_spaces import SearchSpace
 from workload_forecast.model.trials import STRATEGIES, Trial, ask
 
+#: Characters that are kept of why a trial failed: it travels with the trial, whose record has to stay small.
+REASON_LENGTH = 1000
+
 
 @dataclass(frozen=True)
 class SearchPlan:
@@ -81,7 +84,7 @@ def attempt(objective: Objective, number: int, parameters: Parameters) -> Trial:
     try:
         outcome = objective(parameters)
     except ModelError as problem:
-        return Trial(number, parameters, reason=str(problem))
+        return Trial(number, parameters, reason=str(problem)[:REASON_LENGTH])
     return Trial(number, parameters, outcome.macro_f1, outcome.metrics)
 
 

@@ -72,7 +72,7 @@ def perform_tune(
     # What decides which trials there are and what they are worth; the rest of the plan decides how many.
     deciding = {
         **training_parameters(settings, parameters),
-        **_start(parameters),
+        **first_parameters(parameters),
         **asdict(fold_plan),
         "strategy": plan.strategy,
         "seed": plan.seed,
@@ -96,7 +96,7 @@ def _tune(
     key: str,
     _: Path,
 ) -> dict[str, Any]:
-    algorithm, start = parameters.algorithm, _start(parameters)
+    algorithm, start = parameters.algorithm, first_parameters(parameters)
     features = runs.engine("spark").read_table(FEATURES, etl.folder / FEATURES.name).to_native()
     with ExitStack() as stack:
         with runs.progress.stage("tune: prepare the folds"):
@@ -117,7 +117,7 @@ def _tune(
     }
 
 
-def _start(parameters: TrainingParameters) -> dict[str, Parameter]:
+def first_parameters(parameters: TrainingParameters) -> dict[str, Parameter]:
     """All parameters of the first trial: those that were given, where the algorithm has them, and its defaults."""
     own = ALGORITHMS[parameters.algorithm].defaults
     return resolve_parameters(
