@@ -52,15 +52,6 @@ _TREE: SearchSpace = {
     "min_rows_per_leaf": Integer(1, 200, log=True),
 }
 
-_BOOSTING: SearchSpace = {
-    "num_trees": Integer(20, 120, log=True),
-    "max_depth": Integer(2, 8),
-    "max_bins": Choice((16, 32, 64, 128)),
-    "min_rows_per_leaf": Integer(1, 200, log=True),
-    "step_size": Real(0.02, 0.3, log=True),
-    "rows_per_tree": Real(0.5, 1.0),
-}
-
 #: Of every algorithm, the parameters that are tuned; the others, and the seed always, stay what they are. An empty
 #: space says that there is nothing to tune.
 SEARCH_SPACES: Mapping[str, SearchSpace] = {
@@ -71,10 +62,6 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = {
         "feature_subset": Choice(("sqrt", "log2", "onethird")),
     },
     "decision_tree": _TREE,
-    "same_hour_mixture": {},
-    "boosted_correction": _BOOSTING,
-    "boosted_trees": _BOOSTING,
-    "logistic_regression": {"regularization": Real(1e-5, 1.0, log=True), "elastic_net": Real(0.0, 1.0)},
 }
 
 
