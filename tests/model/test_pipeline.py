@@ -12,7 +12,13 @@ from pyspark.sql import functions as F
 from workload_forecast.config import Thresholds
 from workload_forecast.errors import ModelError, SettingsError
 from workload_forecast.model.labels import label_column
-from workload_forecast.model.pipeline import ALGORITHMS, HISTORY_FEATURES, make_pipeline, resolve_parameters
+from workload_forecast.model.pipeline import (
+    ALGORITHMS,
+    HISTORY_FEATURES,
+    make_pipeline,
+    own_parameters,
+    resolve_parameters,
+)
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES
 
 if TYPE_CHECKING:
@@ -90,3 +96,11 @@ def test_a_saved_model_is_plain_spark_and_predicts_the_same(
     ]
     pd.testing.assert_frame_equal(found, expected)
     assert (found[1] == found[0].map(dict(enumerate(CLASSES)))).all()
+
+
+def test_only_the_parameters_of_the_algorithm_are_passed_on() -> None:
+    given = {"num_trees": 7, "max_depth": 3, "seed": 1}
+    assert own_parameters("random_forest", given) == given
+    assert own_parameters("decision_tree", given) == {"max_depth": 3, "seed": 1}
+    with pytest.raises(ModelError, match="'magic' is unknown"):
+        own_parameters("magic", given)

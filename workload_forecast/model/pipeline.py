@@ -95,15 +95,26 @@ def resolve_parameters(algorithm: str, parameters: Parameters | None = None) -> 
         ModelError: the algorithm is unknown.
         SettingsError: a parameter is unknown to the algorithm.
     """
-    if algorithm not in ALGORITHMS:
-        raise ModelError(f"algorithm '{algorithm}' is unknown; choose one of {', '.join(ALGORITHMS)}.")
+    own = own_parameters(algorithm, parameters or {})
     defaults = ALGORITHMS[algorithm].defaults
-    unknown = [name for name in parameters or {} if name not in defaults]
+    unknown = [name for name in parameters or {} if name not in own]
     if unknown:
         raise SettingsError(
             f"algorithm '{algorithm}' has no parameter {', '.join(unknown)}; it has {', '.join(defaults)}."
         )
-    return {**defaults, **(parameters or {})}
+    return {**defaults, **own}
+
+
+def own_parameters(algorithm: str, parameters: Parameters) -> dict[str, Parameter]:
+    """Those of ``parameters`` that the algorithm has: the command line gives every algorithm the same ones.
+
+    Raises:
+        ModelError: the algorithm is unknown.
+    """
+    if algorithm not in ALGORITHMS:
+        raise ModelError(f"algorithm '{algorithm}' is unknown; choose one of {', '.join(ALGORITHMS)}.")
+    defaults = ALGORITHMS[algorithm].defaults
+    return {name: value for name, value in parameters.items() if name in defaults}
 
 
 def make_pipeline(algorithm: str = "random_forest", parameters: Parameters | None = None) -> Pipeline:

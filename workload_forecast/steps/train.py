@@ -10,6 +10,7 @@ from typing import Any
 import mlflow
 
 from workload_forecast.config import Settings, TrainingParameters
+from workload_forecast.model.pipeline import own_parameters
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import resolve_thresholds, train
 from workload_forecast.registry.log_model import log_model
@@ -58,7 +59,7 @@ def training_parameters(settings: Settings, parameters: TrainingParameters) -> d
     return {
         "duration": settings.duration,
         "algorithm": parameters.algorithm,
-        **parameters.values,
+        **own_parameters(parameters.algorithm, parameters.values),
         "thresholds": settings.thresholds if settings.thresholds == "auto" else asdict(settings.thresholds),
         "training_from": settings.training_from,
         "test_from": settings.test_from,
@@ -84,7 +85,7 @@ def _train(
         split,
         settings.thresholds,
         parameters.algorithm,
-        parameters.values,
+        own_parameters(parameters.algorithm, parameters.values),
         runs.progress,
     )
     with runs.progress.stage("train: log and register the model"):
