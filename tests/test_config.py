@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from workload_forecast.check_limits import CheckLimits, Limit
 from workload_forecast.config import (
     ClassCosts,
     ClassWeights,
@@ -100,6 +102,12 @@ def test_a_file_for_one_month_may_only_add_what_the_duration_leaves_open(write: 
         ),
         ({**CUSTOM, "promotion": {"minimumRows": 0}}, r"promotion\.minimumRows: "),
         ({**CUSTOM, "promotion": {"minimumGain": float("nan")}}, r"promotion\.minimumGain: "),
+        ({**CUSTOM, "checks": {"levels": 1}}, r"checks\.levels: is not a known field"),
+        ({**CUSTOM, "checks": {"levelDrift": {"warm": 1}}}, r"checks\.levelDrift\.warm: "),
+        ({**CUSTOM, "checks": {"levelDrift": {"warn": 2, "refuse": 1}}}, r"checks\.levelDrift: .*0 <= warn <= refuse"),
+        ({**CUSTOM, "checks": {"missingFields": {"warn": 0.6}}}, r"checks\.missingFields: .*warn=0.6, refuse=0.5"),
+        ({**CUSTOM, "checks": {"gapHours": 0}}, r"checks\.gapHours: "),
+        ({**CUSTOM, "checks": {"shiftSpreads": 0}}, r"checks\.shiftSpreads: "),
         ({**CUSTOM, "storageKey": "c2VjcmV0"}, "take 'storageKey' out"),
         ({**CUSTOM, "sasToken": "c2VjcmV0"}, "take 'sasToken' out"),
     ],
@@ -124,6 +132,29 @@ def test_weights_of_classes_may_go_with_any_duration(write: Any) -> None:
     assert load_settings().class_weights == ClassWeights()
     with pytest.raises(SettingsError, match=r"classWeights\.costs\.high: .*greater than 0"):
         load_settings("ONE_MONTH", write(duration="ONE_MONTH", classWeights={"costs": {"high": 0}}))
+
+
+def test_limits_of_data_checks_change_what_they_name(write: Any) -> None:
+    given = {"missingFields": {"refuse": None}, "levelDrift": {"warn": 0.3, "refuse": 2}, "gapHours": 24}
+
+    checks = load_settings("FULL", write(duration="FULL", checks=given)).checks
+
+    assert checks == CheckLimits(missing_fields=Limit(0.01, math.inf), level_drift=Limit(0.3, 2), gap_hours=24)
+    assert load_settings().checks == CheckLimits()
+    assert checks.model_dump(mode="json", by_alias=True, exclude_defaults=True).keys() == given.keys()
+
+
+def test_limits_of_data_checks_are_documented_with_their_defaults() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "forecast-quality.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+ \| \S+) \|", text, re.MULTILINE))
+
+    def shown(value: Any) -> str:
+        if not isinstance(value, Limit):
+            return f"{value:g} | –"
+        return f"{value.warn:g} | {'never' if math.isinf(value.refuse) else f'{value.refuse:g}'}"
+
+    fields = {field.alias: field.default for field in CheckLimits.model_fields.values()}
+    assert rows == {name: shown(default) for name, default in fields.items()}
 
 
 def test_limits_are_documented_with_their_defaults() -> None:

@@ -20,6 +20,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 if TYPE_CHECKING:
+    from workload_forecast.steps.etl import EtlOptions
+
     ParamType = click.ParamType[Any]
 else:
     ParamType = click.ParamType  # generic only in the newest releases
@@ -54,6 +56,16 @@ _OPTIONS = {
     "num-trees": _option("num-trees", config.DEFAULT_NUM_TREES, click.IntRange(1, 5000), "Trees of the forest."),
     "max-depth": _option("max-depth", config.DEFAULT_MAX_DEPTH, click.IntRange(1, 30), "Depth of a tree."),
     "seed": _option("seed", config.DEFAULT_SEED, click.IntRange(0, 2**31 - 1), "Seed of everything random."),
+    "folds": _option("folds", config.DEFAULT_FOLDS, click.IntRange(1, 1000), "Folds before the test period."),
+    "test-hours": _option(
+        "test-hours", config.DEFAULT_FOLD_TEST_HOURS, click.IntRange(1), "Hours that each fold is judged on."
+    ),
+    "minimum-training-hours": _option(
+        "minimum-training-hours",
+        config.DEFAULT_FOLD_TRAINING_HOURS,
+        click.IntRange(1),
+        "Least hours that a fold is trained on.",
+    ),
     "thresholds": _option("thresholds", "", click.STRING, "'auto' or LOW,HIGH; default: those of the settings."),
     "reuse": _option("reuse", "true", click.BOOL, "false does the work again even if nothing has changed."),
     "preset": _option("preset", "", _Optional(_choice("small", "full_small", "original")), "Size of the fleet."),
@@ -68,6 +80,19 @@ _OPTIONS = {
     "version": _option("version", "", _Optional(click.IntRange(1)), "Version to promote; default: the newest one."),
     "dry-run": _option("dry-run", "false", click.BOOL, "true prints the checks and leaves the registry as it is."),
     "why": _option("why", "", click.STRING, "A reason, kept with the decision."),
+    "max-evals": _option("max-evals", config.DEFAULT_MAX_EVALS, click.IntRange(1, 1000), "Most trials of the search."),
+    "strategy": _option(
+        "strategy", config.STRATEGIES[0], _choice(*config.STRATEGIES), "tpe learns; random is the control."
+    ),
+    "patience": _option(
+        "patience", config.DEFAULT_PATIENCE, click.IntRange(0, 1000), "Trials without a gain before the end; 0: no end."
+    ),
+    "minimum-gain": _option(
+        "minimum-gain",
+        config.DEFAULT_MINIMUM_GAIN,
+        click.FloatRange(0, 1, max_open=True),
+        "Macro-F1 that counts as a gain.",
+    ),
     "result": _option("result", "model", _choice(*config.RESULTS), "What to fetch."),
 }
 
@@ -83,6 +108,8 @@ def _options(*names: str) -> Callable[[Command], Command]:
 
 _DATA = ("duration", "config", "engine", "debug")
 _TRAINING = ("algorithm", "num-trees", "max-depth", "seed", "thresholds")
+_SEARCH = ("max-evals", "strategy", "patience", "minimum-gain")
+_FOLDS = ("folds", "test-hours", "minimum-training-hours")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -128,6 +155,42 @@ def main(**options: Any) -> None:
 
 
 @cli.command()
+@_options(*_DATA, *_TRAINING, *_FOLDS, "reuse")
+def backtest(folds: int, test_hours: int, minimum_training_hours: int, reuse: bool, **options: Any) -> None:
+    """Judge model and naive forecasts on folds before the test period."""
+    etl_options, parameters = _training(options)
+    from workload_forecast.model.folds import FoldPlan
+    from workload_forecast.steps.backtest import run_backtest
+
+    plan = FoldPlan(folds, test_hours, minimum_training_hours=minimum_training_hours)
+    run_backtest(etl_options, parameters, plan, reuse=reuse)
+
+
+@cli.command()
+@_options(*_DATA, *_TRAINING, *_SEARCH, *_FOLDS, "reuse")
+def tune(
+    folds: int,
+    test_hours: int,
+    minimum_training_hours: int,
+    max_evals: int,
+    strategy: str,
+    patience: int,
+    minimum_gain: float,
+    reuse: bool,
+    **options: Any,
+) -> None:
+    """Search for the algorithm's best parameters on folds before the test period, then train with them."""
+    etl_options, parameters = _training(options)
+    from workload_forecast.model.folds import FoldPlan
+    from workload_forecast.model.search import SearchPlan
+    from workload_forecast.steps.tune import run_tune
+
+    plan = SearchPlan(max_evals, strategy, parameters.seed, patience, minimum_gain)
+    fold_plan = FoldPlan(folds, test_hours, minimum_training_hours=minimum_training_hours)
+    run_tune(etl_options, parameters, plan, fold_plan, reuse=reuse)
+
+
+@cli.command()
 @_options("model", "version", "dry-run", "why", "duration", "config", "engine", "reuse")
 def promote(duration: str | None, config: str, engine: str, reuse: bool, version: int | None, **wanted: Any) -> None:
     """Make a version the champion, if it passes the checks on recent data."""
@@ -158,16 +221,23 @@ def download_model(duration: str | None, config: str, debug: str, result: str, o
 
 
 def _train(options: dict[str, Any], *, whole: bool) -> None:
+    etl_options, parameters = _training(options)
+    from workload_forecast.steps.main import run_main
+    from workload_forecast.steps.train import run_train
+
+    run = run_main if whole else run_train
+    run(etl_options, parameters, reuse=options["reuse"])
+
+
+def _training(options: dict[str, Any]) -> tuple[EtlOptions, config.TrainingParameters]:
+    """Check the parameters of a training, and of the ETL before it."""
     settings = _settings(options["duration"], options["config"], options["thresholds"])
     parameters = config.TrainingParameters(
         options["algorithm"], options["num_trees"], options["max_depth"], options["seed"]
     )
     from workload_forecast.steps.etl import EtlOptions
-    from workload_forecast.steps.main import run_main
-    from workload_forecast.steps.train import run_train
 
-    run = run_main if whole else run_train
-    run(EtlOptions(settings, options["engine"], options["debug"]), parameters, reuse=options["reuse"])
+    return EtlOptions(settings, options["engine"], options["debug"]), parameters
 
 
 def _settings(duration: str | None, path: str, thresholds: str = "") -> config.Settings:

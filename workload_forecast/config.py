@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from workload_forecast.check_limits import CheckLimits
 from workload_forecast.errors import SettingsError
 
 Duration = Literal["ONE_MONTH", "FULL", "CUSTOM"]
@@ -35,8 +37,20 @@ DEFAULT_NUM_TREES = 100
 DEFAULT_MAX_DEPTH = 8
 DEFAULT_SEED = 42
 
+#: Folds before the test period, for backtest and tuning: these fit the shortest profile, a month less two days and
+#: the gap, and their nine judged days hold every weekday.
+DEFAULT_FOLDS = 3
+DEFAULT_FOLD_TEST_HOURS = 72
+DEFAULT_FOLD_TRAINING_HOURS = 336
+
 #: Name in the model registry.
 DEFAULT_MODEL = "workload-forecast"
+
+#: How ``tune`` chooses what to try next; ``random`` is the control.
+STRATEGIES = ("tpe", "random")
+DEFAULT_MAX_EVALS = 20
+DEFAULT_PATIENCE = 10
+DEFAULT_MINIMUM_GAIN = 0.001
 
 ALGORITHMS = (
     "random_forest",
@@ -89,6 +103,13 @@ class TrainingParameters:
     num_trees: int = DEFAULT_NUM_TREES
     max_depth: int = DEFAULT_MAX_DEPTH
     seed: int = DEFAULT_SEED
+    #: Parameters beside or in place of those above, as tuning found them.
+    tuned: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, int | float | str]:
+        """The algorithm's parameters by name."""
+        return {"num_trees": self.num_trees, "max_depth": self.max_depth, "seed": self.seed, **self.tuned}
 
 
 class PromotionLimits(BaseModel):
@@ -145,6 +166,7 @@ class Settings(BaseModel):
     debug_servers: tuple[str, ...] = ()
     promotion: PromotionLimits = PromotionLimits()
     class_weights: ClassWeights = ClassWeights()
+    checks: CheckLimits = CheckLimits()
 
     @field_validator("training_from", "test_from", "to")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -44,6 +45,35 @@ class Progress:
         self.durations[name] = self.durations.get(name, 0.0) + seconds
         self._line(f"{name} {stage.detail}".rstrip(), f"done in {seconds:.1f} s", last=True)
 
+    @contextmanager
+    def bar(self, name: str, total: int) -> Iterator[Bar]:
+        """Show how many of some alike pieces of work are done: a bar on a terminal, elsewhere one line a piece."""
+        if not self._stream.isatty():
+            yield Bar(lambda line, _: self.say(f"{name}: {line}"))
+            return
+        from tqdm import tqdm
+
+        over = threading.Event()
+        # Some terminals do not know their size: tqdm, left to ask, would show nothing there.
+        columns, lines = shutil.get_terminal_size()
+        with tqdm(total=total, desc=name, file=self._stream, ncols=columns, nrows=lines) as shown:
+
+            def advance(_: str, state: str) -> None:
+                shown.set_postfix_str(state, refresh=False)
+                shown.update()
+
+            def tick() -> None:
+                while not over.wait(_TERMINAL_SECONDS):
+                    shown.refresh()
+
+            ticker = threading.Thread(target=tick, daemon=True)
+            ticker.start()
+            try:
+                yield Bar(advance)
+            finally:
+                over.set()
+                ticker.join()
+
     def _tick(
         self, name: str, stage: Stage, percent: Callable[[], float | None], started: float, over: threading.Event
     ) -> None:
@@ -67,3 +97,14 @@ class Stage:
     """
 
     detail: object = ""
+
+
+class Bar:
+    """A running :meth:`Progress.bar`."""
+
+    def __init__(self, advance: Callable[[str, str], None]) -> None:
+        self._advance = advance
+
+    def advance(self, line: str, state: str) -> None:
+        """Say that a piece is done: ``line`` tells all of it, ``state`` what is worth showing beside the bar."""
+        self._advance(line, state)

@@ -35,8 +35,10 @@ def baseline_columns(thresholds: Thresholds, majority: float) -> list[Column]:
     baseline, and the model, is scored on exactly the same rows.
     """
     default = F.lit(float(majority))
-    from_history = [
-        F.coalesce(class_of(F.col(feature), thresholds), default).alias(name)
-        for name, feature in HISTORY_BASELINES.items()
-    ]
+    from_history = [F.coalesce(said, default).alias(name) for name, said in history_classes(thresholds).items()]
     return [default.alias(MAJORITY), *from_history]
+
+
+def history_classes(thresholds: Thresholds) -> dict[str, Column]:
+    """The label that each of :data:`HISTORY_BASELINES` says by itself: null where its history is unknown."""
+    return {name: class_of(F.col(feature), thresholds) for name, feature in HISTORY_BASELINES.items()}

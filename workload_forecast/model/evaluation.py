@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pyspark.ml import PipelineModel
 from pyspark.ml.functions import vector_to_array
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from workload_forecast.config import Thresholds
@@ -41,10 +41,14 @@ def score_rows(model: PipelineModel, rows: DataFrame, thresholds: Thresholds, ma
         "hour_of_day",
         SPLIT,
         LABEL,
-        F.col(CLASS_INDEX).alias(MODEL),
+        *answer_columns(),
         *baseline_columns(thresholds, majority),
-        vector_to_array(F.col(PROBABILITY)).alias(PROBABILITY),
     )
+
+
+def answer_columns() -> list[Column]:
+    """What the fitted pipeline says of a row: its label (:data:`MODEL`) and ``probability``, an array, one a class."""
+    return [F.col(CLASS_INDEX).alias(MODEL), vector_to_array(F.col(PROBABILITY)).alias(PROBABILITY)]
 
 
 def count_outcomes(scored: DataFrame) -> pd.DataFrame:

@@ -22,7 +22,8 @@ CLASS_STYLES: Mapping[str, tuple[str, str]] = {"low": (BLUE, "o"), "medium": (OR
 TOP_FEATURES = 20
 
 
-def _figure(title: str, width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(title: str, width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure in the project's style, its size in inches."""
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=12, color=INK, pad=12)
@@ -32,13 +33,14 @@ def _figure(title: str, width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share as text; a dash where it is unknown."""
     return "–" if np.isnan(value) else f"{value:.1%}"
 
 
 def confusion_matrix(matrix: Matrix, title: str) -> Figure:
     """Counts, and the share of each true class that was predicted so (the shade)."""
-    figure, axes = _figure(title, 6.2, 5.4)
+    figure, axes = new_figure(title, 6.2, 5.4)
     rows = matrix.sum(axis=1, keepdims=True)
     share = np.divide(matrix, rows, out=np.zeros(matrix.shape), where=rows > 0)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -63,7 +65,7 @@ def feature_importance(importances: pd.DataFrame) -> Figure:
     """The :data:`TOP_FEATURES` most important features."""
     top = importances.head(TOP_FEATURES).iloc[::-1]
     shown = top["importance"].sum()
-    figure, axes = _figure(f"Feature importance: the first {len(top)} hold {shown:.0%}", 8, 0.29 * len(top) + 1.4)
+    figure, axes = new_figure(f"Feature importance: the first {len(top)} hold {shown:.0%}", 8, 0.29 * len(top) + 1.4)
     bars = axes.barh(top["feature"], top["importance"], color=BLUE, height=0.7)
     axes.bar_label(bars, fmt="{:.1%}", padding=4, fontsize=9, color=INK)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -74,7 +76,7 @@ def feature_importance(importances: pd.DataFrame) -> Figure:
 
 def calibration(table: pd.DataFrame, title: str) -> Figure:
     """Predicted probability against observed share of each class; the larger a mark, the more rows it stands for."""
-    figure, axes = _figure(title, 6.6, 5.8)
+    figure, axes = new_figure(title, 6.6, 5.8)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect", zorder=1)
     most = max(int(table["rows"].max()), 1)
     for name, (colour, marker) in CLASS_STYLES.items():
@@ -98,7 +100,7 @@ def calibration(table: pd.DataFrame, title: str) -> Figure:
 def model_against_baselines(scores: pd.DataFrame, title: str) -> Figure:
     """Macro-F1 and accuracy of the model and of each baseline; ``scores`` holds one split."""
     ordered = scores.set_index("predictor").loc[list(reversed(PREDICTORS))]
-    figure, axes = _figure(title, 8, 4.6)
+    figure, axes = new_figure(title, 8, 4.6)
     at = np.arange(len(ordered))
     for offset, metric, hatch in ((0.19, "macro_f1", ""), (-0.19, "accuracy", "////")):
         colours = [BLUE if name == MODEL else GREY for name in ordered.index]
@@ -114,12 +116,12 @@ def model_against_baselines(scores: pd.DataFrame, title: str) -> Figure:
 
 def server_accuracies(by_server: pd.DataFrame, best_baseline: str) -> Figure:
     """How many servers have which accuracy, for the model and for the best baseline."""
-    figure, axes = _figure("Test accuracy of each server", 7.6, 4.6)
+    figure, axes = new_figure("Test accuracy of each server", 7.6, 4.6)
     bins = [edge / 20 for edge in range(21)]
     model, baseline = by_server[MODEL].dropna(), by_server[best_baseline].dropna()
     name = best_baseline.replace("_", " ")
-    axes.hist(model, bins=bins, color=BLUE, alpha=0.75, label=f"model, median {_percent(model.median())}")
-    label = f"{name}, median {_percent(baseline.median())}"
+    axes.hist(model, bins=bins, color=BLUE, alpha=0.75, label=f"model, median {percent(model.median())}")
+    label = f"{name}, median {percent(baseline.median())}"
     axes.hist(baseline, bins=bins, histtype="step", color=VERMILION, linewidth=2, linestyle="--", label=label)
     axes.axvline(model.median(), color=BLUE, linewidth=1)
     axes.axvline(baseline.median(), color=VERMILION, linewidth=1, linestyle="--")
@@ -134,7 +136,7 @@ def server_accuracies(by_server: pd.DataFrame, best_baseline: str) -> Figure:
 
 def accuracy_by_hour(by_hour: pd.DataFrame, best_baseline: str) -> Figure:
     """Accuracy over the hours of the day (UTC), for the model and for the best baseline."""
-    figure, axes = _figure("Test accuracy by hour of the day", 7.6, 4.2)
+    figure, axes = new_figure("Test accuracy by hour of the day", 7.6, 4.2)
     hours = by_hour["hour_of_day"]
     axes.plot(hours, by_hour[MODEL], color=BLUE, marker="o", label="model")
     name = best_baseline.replace("_", " ")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from pyspark.sql import Column
-from pyspark.sql import functions as F
+from typing import TYPE_CHECKING
 
 from workload_forecast.errors import SettingsError
 from workload_forecast.schemas import HORIZON_HOURS
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
 
 SPLIT = "split"
 TRAIN, TEST = "train", "test"
@@ -56,6 +57,8 @@ class TimeSplit:
 
     def column(self, hour: str = "hour") -> Column:
         """``train`` or ``test`` for every row, null for rows of neither (before, after, or in the gap)."""
+        from pyspark.sql import functions as F  # dates alone, as in folds and checks, need no Spark
+
         at = F.col(hour)
         training = (at >= _literal(self.training_from)) & (at < _literal(self.training_to))
         test = (at >= _literal(self.test_from)) & (at <= _literal(self.to))
@@ -63,5 +66,7 @@ class TimeSplit:
 
 
 def _literal(moment: datetime) -> Column:
+    from pyspark.sql import functions as F
+
     # Not lit(moment): that reads a datetime without a zone in the time zone of the machine, not in UTC.
     return F.lit(moment.isoformat(sep=" ")).cast("timestamp_ntz")

@@ -51,7 +51,7 @@ from workload_forecast.model.evaluation import (
 from workload_forecast.model.importance import feature_importances
 from workload_forecast.model.labels import terciles
 from workload_forecast.model.metrics import confusion_scores
-from workload_forecast.model.pipeline import Parameter, Parameters, fit_model, resolve_parameters
+from workload_forecast.model.pipeline import Parameter, Parameters, fit_model, make_pipeline, resolve_parameters
 from workload_forecast.model.rows import (
     SplitRows,
     check_labels,
@@ -108,12 +108,11 @@ def train(
         SettingsError: the algorithm has no such parameter.
     """
     resolved = resolve_parameters(algorithm, parameters)
+    make_pipeline(algorithm, resolved, Thresholds(0, 1))  # an impossible parameter is an error before any work is done
     progress = progress or Progress()
     with progress.stage("train: count and order the rows"):
-        counts = count_rows(features, split)
-        cuts = terciles(training_period(features, split)) if isinstance(thresholds, str) else thresholds
-        ordered = labelled_rows(features, split, cuts, counts[TRAIN].labelled)
-    with _kept(ordered) as rows:
+        counts, cuts, ordered = order_rows(features, split, thresholds)
+    with kept(ordered) as rows:
         with progress.stage("train: label the rows"):
             labels = count_labels(rows)
             check_labels(labels[TRAIN], cuts)
@@ -125,7 +124,7 @@ def train(
         scored_count = sum(count.labelled for count in counts.values())
         with progress.stage("train: evaluate") as stage:
             stage.detail = f"({scored_count:,} rows)"
-            with _kept(score_rows(model, rows, cuts, majority_class(labels[TRAIN]))) as scored:
+            with kept(score_rows(model, rows, cuts, majority_class(labels[TRAIN]))) as scored:
                 evaluation = evaluate(count_outcomes(scored))
                 calibration = count_calibration(scored)
             example = _example(rows)
@@ -160,6 +159,39 @@ def train(
     )
 
 
+def order_rows(
+    features: DataFrame, split: TimeSplit, thresholds: Thresholds | Literal["auto"]
+) -> tuple[dict[str, SplitRows], Thresholds, DataFrame]:
+    """Count the rows of a split, resolve the thresholds on its training rows, and label and order them, lazily.
+
+    Raises:
+        DataError: a split has no labelled rows.
+        ModelError: thresholds ``auto`` find no three classes in the training rows.
+    """
+    counts = count_rows(features, split)
+    cuts = resolve_thresholds(features, split, thresholds)
+    return counts, cuts, labelled_rows(features, split, cuts, counts[TRAIN].labelled)
+
+
+def resolve_thresholds(features: DataFrame, split: TimeSplit, thresholds: Thresholds | Literal["auto"]) -> Thresholds:
+    """The thresholds themselves or, for ``auto``, the terciles of the training period.
+
+    Raises:
+        ModelError: thresholds ``auto`` find no three classes in the training rows.
+    """
+    return terciles(training_period(features, split)) if isinstance(thresholds, str) else thresholds
+
+
+@contextmanager
+def kept(frame: DataFrame) -> Iterator[DataFrame]:
+    """Keep the rows of a frame that is read several times, and let them go afterwards."""
+    persisted = frame.persist()
+    try:
+        yield persisted
+    finally:
+        persisted.unpersist()
+
+
 def best_baseline(evaluation: Evaluation) -> str:
     """The baseline with the greatest macro-F1 on the test rows; of several, the first of :data:`BASELINES`."""
     return max(BASELINES, key=lambda name: confusion_scores(evaluation.matrices[TEST, name])["macro_f1"])
@@ -185,16 +217,6 @@ def summarise(evaluation: Evaluation, calibration: pd.DataFrame, best: str) -> d
         metrics[f"test_server_accuracy_p{percent}"] = float(servers[MODEL].quantile(percent / 100))
     metrics["test_servers_at_least_best_baseline_share"] = float((servers[MODEL] >= servers[best]).mean())
     return {name: value for name, value in metrics.items() if np.isfinite(value)}
-
-
-@contextmanager
-def _kept(frame: DataFrame) -> Iterator[DataFrame]:
-    """Keep the rows of a frame that is read several times, and let them go afterwards."""
-    kept = frame.persist()
-    try:
-        yield kept
-    finally:
-        kept.unpersist()
 
 
 def _example(rows: DataFrame) -> pd.DataFrame:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
+import pandas as pd
+from matplotlib.figure import Figure
 
 from workload_forecast.errors import ModelError
 from workload_forecast.model.training import TrainingResult
@@ -53,13 +56,18 @@ def log_training(result: TrainingResult) -> None:
     mlflow.log_params({name: value for name, value in training_parameters(result).items() if name not in held})
     mlflow.log_metrics(dict(result.metrics))
     mlflow.set_tags({"best_baseline": result.best_baseline, "mlflow.note.content": describe(result)})
+    log_files(result.figures, result.tables)
+
+
+def log_files(figures: Mapping[str, Figure], tables: Mapping[str, pd.DataFrame]) -> None:
+    """Log figures under ``plots/`` and tables as CSV under ``tables/`` to the active run."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / PLOTS).mkdir()
-        (folder / TABLES).mkdir()
-        for name, figure in result.figures.items():
+        for name, figure in figures.items():
+            (folder / PLOTS).mkdir(exist_ok=True)
             figure.savefig(folder / PLOTS / f"{name}.png")
-        for name, table in result.tables.items():
+        for name, table in tables.items():
+            (folder / TABLES).mkdir(exist_ok=True)
             table.to_csv(folder / TABLES / f"{name}.csv", index=False)
         # One call: against a remote store each costs a round trip of its own.
         mlflow.log_artifacts(scratch)

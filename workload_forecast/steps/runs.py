@@ -39,6 +39,12 @@ EFFECTIVE = "effective_"
 Work = Callable[[Path], dict[str, Any]]
 
 
+def work_key(name: str, parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Digest of everything that decides a result: code, parameters, inputs."""
+    parts = {"step": name, "code": code_digest(), "parameters": parameters, "inputs": inputs}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True)
 class Step:
     """One entry point's work, described well enough to recognise that it was done before.
@@ -56,8 +62,7 @@ class Step:
     @property
     def key(self) -> str:
         """Digest of everything that decides the result: code, parameters, input, upstream run."""
-        parts = {"step": self.name, "code": code_digest(), "parameters": self.parameters, "inputs": self.inputs}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        return work_key(self.name, self.parameters, self.inputs)
 
 
 @dataclass(frozen=True)

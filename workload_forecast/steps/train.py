@@ -10,12 +10,13 @@ from typing import Any
 import mlflow
 
 from workload_forecast.config import ClassWeights, Settings, TrainingParameters
-from workload_forecast.model.pipeline import Parameter, own_parameters
+from workload_forecast.model.pipeline import own_parameters
 from workload_forecast.model.split import TimeSplit
-from workload_forecast.model.training import train
+from workload_forecast.model.training import resolve_thresholds, train
 from workload_forecast.registry.log_model import log_model
 from workload_forecast.registry.log_training import log_training
 from workload_forecast.schemas import FEATURES
+from workload_forecast.steps.data_checks import check_training_data
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_table
@@ -41,24 +42,30 @@ def perform_train(
     """Perform the step in the active run, or reuse a finished one.
 
     Raises:
-        DataError: a period has no labelled rows.
+        DataError: a period has no labelled rows, or the data checks refuse the data.
         ModelError: the training rows hold a single class.
     """
-    logged = {
+    checks = settings.checks.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    logged = {**training_parameters(settings, parameters), "checks": checks}
+    mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
+    log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
+    work = partial(_train, runs, settings, parameters, etl, source)
+    place = place_of(settings, "train", debug=bool(etl.info["debug_servers"]))
+    return runs.perform(Step("train", logged, {"etl": etl.key}, work, place))
+
+
+def training_parameters(settings: Settings, parameters: TrainingParameters) -> dict[str, Any]:
+    """What decides the result of a training besides the data: logged, and part of the key."""
+    return {
         "duration": settings.duration,
         "algorithm": parameters.algorithm,
-        **_own(parameters),
+        **own_parameters(parameters.algorithm, parameters.values),
         **({} if settings.class_weights == ClassWeights() else {"class_weights": settings.class_weights.model_dump()}),
         "thresholds": settings.thresholds if settings.thresholds == "auto" else asdict(settings.thresholds),
         "training_from": settings.training_from,
         "test_from": settings.test_from,
         "to": settings.to,
     }
-    mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
-    log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
-    work = partial(_train, runs, settings, parameters, etl, source)
-    place = place_of(settings, "train", debug=bool(etl.info["debug_servers"]))
-    return runs.perform(Step("train", logged, {"etl": etl.key}, work, place))
 
 
 def split_of(settings: Settings) -> TimeSplit:
@@ -71,12 +78,15 @@ def _train(
 ) -> dict[str, Any]:
     engine = runs.engine("spark")
     features = engine.read_table(FEATURES, etl.folder / FEATURES.name).to_native()
+    split = split_of(settings)
+    thresholds = resolve_thresholds(features, split, settings.thresholds)
+    checked = check_training_data(runs, etl, split, thresholds, settings.checks)
     result = train(
         features,
-        split_of(settings),
+        split,
         settings.thresholds,
         parameters.algorithm,
-        _own(parameters),
+        own_parameters(parameters.algorithm, parameters.values),
         runs.progress,
         settings.class_weights,
     )
@@ -90,13 +100,9 @@ def _train(
         "model": {**asdict(version), "uri": version.uri},
         "thresholds": asdict(result.thresholds),
         "best_baseline": result.best_baseline,
+        "data_checks": checked,
         "metrics": dict(result.metrics),
     }
-
-
-def _own(parameters: TrainingParameters) -> dict[str, Parameter]:
-    """What the command line says of the algorithm that was chosen."""
-    return own_parameters(parameters.algorithm, asdict(parameters))
 
 
 def tell(runs: Runs, result: Result) -> None:
