@@ -83,7 +83,7 @@ def features(hourly: Rows, missing_hours: str, extend_hours: int = 0, holidays: 
             row["observed_hours_7d"] = float(len(week))
             load, error = expected.at(hour, 48)
             error = row["total_load_std_7d"] if error is None else error
-            load = None if load is None else load + expected.moved(hour, 48, error)
+            load = None if load is None else max(0.0, load + expected.moved(hour, 48, error))
             row |= {"expected_load": load, "expected_error": error}
             rows.append(row | {"lead_hours": 48})
     return rows
@@ -96,7 +96,7 @@ class Expected:
         self.loads = loads
         self._experts: dict[tuple[datetime, int], list[float] | None] = {}
         self._days: dict[datetime, list[float]] = {}
-        self._off: dict[tuple[datetime, int], list[float] | None] = {}
+        self._off: dict[datetime, list[float] | None] = {}
         self._mixtures: dict[tuple[datetime, int], tuple[float | None, float | None]] = {}
 
     def at(self, hour: datetime, lead: int) -> tuple[float | None, float | None]:
@@ -120,13 +120,12 @@ class Expected:
             self._days[hour] = self.known(hour - k * HOUR for k in range(24))
         return self._days[hour]
 
-    def off(self, hour: datetime, days: int) -> list[float] | None:
-        """How far each of the seven was off, or None where that is not known."""
-        key = (hour, days)
-        if key not in self._off:
-            load, made = self.loads.get(hour), self.experts(hour, days)
-            self._off[key] = None if load is None or made is None else [abs(load - value) for value in made]
-        return self._off[key]
+    def off(self, hour: datetime) -> list[float] | None:
+        """How far each of the seven, made two days before, was off, or None where that is not known."""
+        if hour not in self._off:
+            load, made = self.loads.get(hour), self.experts(hour, 2)
+            self._off[hour] = None if load is None or made is None else [abs(load - value) for value in made]
+        return self._off[hour]
 
     def experts(self, hour: datetime, days: int) -> list[float] | None:
         """The seven, or None where nothing at all is known."""
@@ -173,7 +172,7 @@ class Expected:
     def _mixed(self, hour: datetime, days: int) -> tuple[float | None, float | None]:
         experts = self.experts(hour, days)
         newest = hour - 24 * days * HOUR
-        wrong = [each for k in range(336) if (each := self.off(newest - k * HOUR, days)) is not None]
+        wrong = [each for k in range(336) if (each := self.off(newest - k * HOUR)) is not None]
         if experts is None:
             return None, None
         if len(wrong) < 24:

@@ -125,6 +125,15 @@ def test_limits_of_promotion_may_go_with_any_duration(write: Any) -> None:
     assert load_settings().promotion == PromotionLimits()
 
 
+def test_weights_of_classes_may_go_with_any_duration(write: Any) -> None:
+    given = {"balance": True, "costs": {"high": 4}}
+    settings = load_settings("ONE_MONTH", write(duration="ONE_MONTH", classWeights=given))
+    assert settings.class_weights == ClassWeights(balance=True, costs=ClassCosts(low=1, medium=1, high=4))
+    assert load_settings().class_weights == ClassWeights()
+    with pytest.raises(SettingsError, match=r"classWeights\.costs\.high: .*greater than 0"):
+        load_settings("ONE_MONTH", write(duration="ONE_MONTH", classWeights={"costs": {"high": 0}}))
+
+
 def test_limits_of_data_checks_change_what_they_name(write: Any) -> None:
     given = {"missingFields": {"refuse": None}, "levelDrift": {"warn": 0.3, "refuse": 2}, "gapHours": 24}
 
@@ -146,15 +155,6 @@ def test_limits_of_data_checks_are_documented_with_their_defaults() -> None:
 
     fields = {field.alias: field.default for field in CheckLimits.model_fields.values()}
     assert rows == {name: shown(default) for name, default in fields.items()}
-
-
-def test_weights_of_classes_may_go_with_any_duration(write: Any) -> None:
-    given = {"balance": True, "costs": {"high": 4}}
-    settings = load_settings("ONE_MONTH", write(duration="ONE_MONTH", classWeights=given))
-    assert settings.class_weights == ClassWeights(balance=True, costs=ClassCosts(low=1, medium=1, high=4))
-    assert load_settings().class_weights == ClassWeights()
-    with pytest.raises(SettingsError, match=r"classWeights\.costs\.high: .*greater than 0"):
-        load_settings("ONE_MONTH", write(duration="ONE_MONTH", classWeights={"costs": {"high": 0}}))
 
 
 def test_limits_are_documented_with_their_defaults() -> None:

@@ -165,8 +165,8 @@ class Settings(BaseModel):
     missing_hours: Literal["unknown", "zero"] = "unknown"
     debug_servers: tuple[str, ...] = ()
     promotion: PromotionLimits = PromotionLimits()
-    checks: CheckLimits = CheckLimits()
     class_weights: ClassWeights = ClassWeights()
+    checks: CheckLimits = CheckLimits()
 
     @field_validator("training_from", "test_from", "to")
     @classmethod

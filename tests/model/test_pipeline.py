@@ -157,3 +157,11 @@ def test_a_saved_model_is_plain_spark_and_predicts_the_same(
     ]
     pd.testing.assert_frame_equal(found, expected)
     assert (found[1] == found[0].map(dict(enumerate(CLASSES)))).all()
+
+
+def test_only_the_parameters_of_the_algorithm_are_passed_on() -> None:
+    given = {"num_trees": 7, "max_depth": 3, "seed": 1}
+    assert own_parameters("random_forest", given) == given
+    assert own_parameters("decision_tree", given) == {"max_depth": 3, "seed": 1}
+    with pytest.raises(ModelError, match="'magic' is unknown"):
+        own_parameters("magic", given)

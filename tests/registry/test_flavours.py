@@ -26,12 +26,15 @@ from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult, train
 from workload_forecast.registry import flavours
 from workload_forecast.registry.log_model import requirements, signature
-from workload_forecast.schemas import CLASSES, FEATURE_NAMES
+from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES
 from workload_forecast.serving.facts import read_facts
 from workload_forecast.serving.forecaster import Forecaster
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+#: A frame of pandas has whole numbers where nothing is unknown; Spark's signature is about decimal ones.
+FLOATS = {name: "float64" for name in FEATURE_NAMES if FEATURES.columns[name].is_float()}
 
 SPLIT = TimeSplit(datetime(2016, 6, 1), datetime(2016, 6, 18), datetime(2016, 6, 20, 23, 59, 59))
 
@@ -77,7 +80,7 @@ def test_the_facts_are_those_of_the_training(saved: SavedModel) -> None:
 
 
 def test_both_flavours_answer_alike(saved: SavedModel, spark: SparkSession) -> None:
-    rows = saved.rows.astype(dict.fromkeys(FEATURE_NAMES[10:], "float64"))
+    rows = saved.rows.astype(FLOATS)
     by_spark = mlflow.spark.load_model(str(saved.folder)).transform(spark.createDataFrame(rows))
     expected = [
         (row["prediction"], *row["probability"]) for row in by_spark.select("prediction", "probability").collect()
@@ -183,7 +186,7 @@ def test_mlflows_scoring_server_takes_both_inputs_and_explains_what_it_cannot_ta
 def test_spark_udf_gives_the_answers_as_a_struct_or_the_class_alone(saved: SavedModel, spark: SparkSession) -> None:
     from pyspark.sql import functions as F
 
-    rows = saved.rows[:60].astype(dict.fromkeys(FEATURE_NAMES[10:], "float64"))
+    rows = saved.rows[:60].astype(FLOATS)
     expected = mlflow.pyfunc.load_model(str(saved.folder)).predict(rows)
     table = spark.createDataFrame(rows)
     features = F.struct(*FEATURE_NAMES)

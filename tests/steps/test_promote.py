@@ -57,7 +57,7 @@ class Place:
 
     def tree(self, depth: int) -> Node:
         """A tree that has seen the test rows: the deeper, the better."""
-        rows = self.test[[*CALENDAR_FEATURES, *HISTORY]].astype("float64").fillna(-1.0).to_numpy()
+        rows = self.test[list(FEATURE_NAMES)].astype("float64").fillna(-1.0).to_numpy()
         return fitted(rows, self.labels, depth)
 
     def runs(self, step: str) -> list[Run]:

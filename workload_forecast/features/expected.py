@@ -6,8 +6,8 @@ sixth power of their errors over the last two weeks. Nothing is fitted, so nothi
 the windows and the power were chosen by backtests (``docs/forecast-quality.md``).
 
 Each exists twice: made of loads at least 24 hours old and at least 48 hours old, because a forecast for the hours
-25 to 48 ahead cannot use yesterday's load at that hour. What is newer than that enters as *surprise*: how far the
-last hours were off, in units of the error, which fades as the lead grows.
+25 to 48 ahead cannot use yesterday's load at that hour. Both are weighed by the errors of the older ones. What is newer
+enters as *surprise*: how far the last hours were off, in units of the error, which fades as the lead grows.
 
 ====================  ==============================================================================================
 forecast              load at an hour, of what is known a day (two days) before it
@@ -54,10 +54,11 @@ NEWEST, NEWEST_SIX, CUT = 0.3, 0.2, 4.0
 
 #: Oldest hour, before the one that is forecast, that the mixtures, their errors and the surprise reach: a surprise five
 #: hours before the origin is measured by errors of two weeks, of forecasts made of the two weeks before.
-REACH_HOURS = HORIZON_HOURS + 5 + (DAY + DAY * ERROR_DAYS - 1) + (DAY * DAYS + DAY - 1)
+REACH_HOURS = HORIZON_HOURS + 5 + (DAY + DAY * ERROR_DAYS - 1) + (DAY * (DAYS + 1) + DAY - 1)
 
-_FOUR_HOURS, _BLOCKS = tuple(range(4)), tuple(range(0, DAY, 4))
+_FOUR_HOURS, _BLOCKS, _DAYS = tuple(range(4)), tuple(range(0, DAY, 4)), tuple(range(0, DAY * ERROR_DAYS, DAY))
 _SUM, _SEEN, _SMOOTH = "_day_sum", "_day_seen", "_smoothed"
+_RAISED, _LEAST, _ERROR = "_raised", "_least", "_error"
 _OFF, SURPRISE = "_off", "_surprise"
 _GRID = ("server", "hour", *MEASURES)
 
@@ -79,7 +80,7 @@ def with_expected(grid: Frame, materialise: Materialise = as_it_is) -> Frame:
     :data:`SURPRISE` of the hour itself (so it may be used from that hour on), 0 where unknown.
     """
     made = materialise(_with_forecasts(_with_history(grid)))
-    return materialise(_with_surprise(_with_mixtures(_with_errors(made))))
+    return materialise(_with_surprise(_with_mixtures(_with_weights(made))))
 
 
 def _with_history(grid: Frame) -> Frame:
@@ -134,42 +135,41 @@ def _with_forecasts(frame: Frame) -> Frame:
     return frame.select(*_GRID, **sums).select(*_GRID, **made)
 
 
-def _with_errors(frame: Frame) -> Frame:
-    """The sums of the absolute errors over the days that end as many days back as the forecasts, and their number."""
-    load, kept = nw.col(PRIMARY_MEASURE), (*_GRID, *_MADE)
-    off = {_error(name, k): (load - _of(name, k)).abs().fill_null(0.0) for k in DAYS_BACK for name in FORECASTS}
-    known = {_error("seen", k): count_observed([load - _of("last", k)]) for k in DAYS_BACK}
-    columns = (*off, *known)
-    days = _merged(_merged(frame.with_columns(**off, **known), kept, columns, _FOUR_HOURS), kept, columns, _BLOCKS)
-    sums = {
-        _error(name, k): _added(back_by(_error(name, k), DAY * (k + j)) for j in range(ERROR_DAYS))
-        for k in DAYS_BACK
-        for name in (*FORECASTS, "seen")
-    }
-    return days.select(*kept, **sums)
+def _with_weights(frame: Frame) -> Frame:
+    """The weights of the forecasts, and the mixture's error, as they are known at each hour."""
+    far, kept = DAYS_BACK[-1], (*_GRID, *_MADE)
+    load = nw.col(PRIMARY_MEASURE)
+    off = {_error(name): (load - _of(name, far)).abs().fill_null(0.0) for name in FORECASTS}
+    seen = {_error("seen"): count_observed([load - _of("last", far)])}
+    days = frame.with_columns(**off, **seen)
+    for offsets in (_FOUR_HOURS, _BLOCKS, _DAYS):
+        days = _merged(days, kept, (*off, *seen), offsets)
+    errors = {name: nw.col(_error(name)) for name in FORECASTS}
+    raised = total(errors.values()) * (FLOOR / len(errors)) + TINY
+    compared = days.with_columns(raised.alias(_RAISED), nw.min_horizontal(*errors.values()).alias(_LEAST))
+    shares = {name: (nw.col(_LEAST) + nw.col(_RAISED)) / (error + nw.col(_RAISED)) for name, error in errors.items()}
+    cubes = {_weight(name): share * share * share for name, share in shares.items()}
+    weighed = compared.with_columns(**cubes)
+    weights = {name: nw.col(_weight(name)) * nw.col(_weight(name)) for name in FORECASTS}
+    error = total(weights[name] * errors[name] for name in FORECASTS) / total(weights.values()) / nw.col(_error("seen"))
+    enough = nw.col(_error("seen")) >= LEAST_ERRORS
+    return weighed.select(
+        *kept,
+        nw.when(enough).then(error).alias(_ERROR),
+        **{_weight(name): nw.when(enough).then(weight).otherwise(1.0) for name, weight in weights.items()},
+    )
 
 
 def _with_mixtures(frame: Frame) -> Frame:
-    raised: dict[str, nw.Expr] = {}
-    weights: dict[str, nw.Expr] = {}
+    then = frame.with_columns(**hours_back([*map(_weight, FORECASTS), _ERROR], [DAY * k for k in DAYS_BACK]))
     mixtures: dict[str, nw.Expr] = {}
     for k in DAYS_BACK:
-        errors = {name: nw.col(_error(name, k)) for name in FORECASTS}
-        raised[_error("raised", k)] = total(errors.values()) * (FLOOR / len(errors)) + TINY
-        raised[_error("least", k)] = nw.min_horizontal(*errors.values())
-        enough = nw.col(_error("seen", k)) >= LEAST_ERRORS
-        for name, error in errors.items():
-            share = (nw.col(_error("least", k)) + nw.col(_error("raised", k))) / (error + nw.col(_error("raised", k)))
-            weights[_weight(name, k)] = nw.when(enough).then(share * share * share).otherwise(1.0)
-        cubes = {name: nw.col(_weight(name, k)) for name in FORECASTS}
-        everything = total(cube * cube for cube in cubes.values())
-        load, error = (
-            total(cube * cube * values(name) for name, cube in cubes.items()) / everything
-            for values in (lambda name, k=k: _of(name, k), errors.__getitem__)
-        )
-        mean_error = nw.when(enough).then(error / nw.col(_error("seen", k)))
-        mixtures |= {expected_name(k): load, error_name(k): mean_error + _of("level", k).abs() * LEVEL_SHARE}
-    return frame.with_columns(**raised).with_columns(**weights).select(*_GRID, **mixtures)
+        # before a server's first hour all count the same
+        weights = {name: nw.col(back_name(_weight(name), DAY * k)).fill_null(1.0) for name in FORECASTS}
+        load = total(weight * _of(name, k) for name, weight in weights.items()) / total(weights.values())
+        error = nw.col(back_name(_ERROR, DAY * k)) + _of("level", k).abs() * LEVEL_SHARE
+        mixtures |= {expected_name(k): load, error_name(k): error}
+    return then.select(*_GRID, **mixtures)
 
 
 def _with_surprise(frame: Frame) -> Frame:
@@ -235,12 +235,12 @@ def _part(forecast: str, k: int, values: nw.Expr, seen: nw.Expr) -> dict[str, nw
     return {_name(f"{forecast}_sum", k): values, _name(f"{forecast}_seen", k): seen}
 
 
-def _error(forecast: str, k: int) -> str:
-    return f"_off_{forecast}_{k}d"
+def _error(forecast: str) -> str:
+    return f"_off_{forecast}"
 
 
-def _weight(forecast: str, k: int) -> str:
-    return f"_weight_{forecast}_{k}d"
+def _weight(forecast: str) -> str:
+    return f"_weight_{forecast}"
 
 
 #: The forecasts, and the level that stands in for them, for each age.

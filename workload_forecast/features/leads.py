@@ -56,7 +56,7 @@ def expected_columns(
         load = nw.when(soon).then(nw.col(expected_name(near))).otherwise(load)
         error = nw.when(soon).then(nw.coalesce(nw.col(error_name(near)), error)).otherwise(error)
     moved = (error * surprise * weight).fill_null(0.0)
-    return {EXPECTED_LOAD: load + moved, EXPECTED_ERROR: error}
+    return {EXPECTED_LOAD: (load + moved).clip(lower_bound=0.0), EXPECTED_ERROR: error}
 
 
 def at_leads(hours: Frame, leads: Frame, origins: nw.Expr, spread: str) -> Frame:

@@ -46,6 +46,7 @@ class FoldData:
         fold: its number.
         split: its periods.
         thresholds: resolved; ``auto`` is learnt from this fold's training rows alone.
+        weights: of the classes, as a training with the same settings has them.
         majority: the most frequent label of its training rows.
     """
 
@@ -69,8 +70,8 @@ class FoldData:
             self._rows = stack.enter_context(kept(ordered.withColumn(_ROW, F.monotonically_increasing_id())))
             training = count_labels(self._rows)[TRAIN]
             check_labels(training, self.thresholds)
+            self.weights = class_weights(weighting, training) if weighting else EQUAL
             self.majority = int(majority_class(training))
-            self._weights = class_weights(weighting, training) if weighting else EQUAL
             self._test = self._rows.filter(F.col(SPLIT) == TEST)
             self._numbers, self._known = self._fetch_known()
             self._stack = stack.pop_all()
@@ -97,8 +98,9 @@ class FoldData:
             ModelError: the algorithm or a parameter's value does not exist.
             SettingsError: the algorithm has no such parameter.
         """
-        training = self._rows.filter(F.col(SPLIT) == TRAIN)
-        model = fit_model(training, algorithm, parameters, self.thresholds, self._weights)
+        model = fit_model(
+            self._rows.filter(F.col(SPLIT) == TRAIN), algorithm, parameters, self.thresholds, self.weights
+        )
         said = model.transform(self._test).select(_ROW, *answer_columns())
         shares = [F.col(PROBABILITY)[index].cast("float").alias(name) for index, name in enumerate(PROBABILITIES)]
         found = _collect(said.select(_ROW, F.col(MODEL).cast("byte"), *shares)).sort_by(_ROW)

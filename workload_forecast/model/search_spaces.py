@@ -75,6 +75,13 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = {
     "boosted_correction": _BOOSTING,
     "boosted_trees": _BOOSTING,
     "logistic_regression": {"regularization": Real(1e-5, 1.0, log=True), "elastic_net": Real(0.0, 1.0)},
+    "xgboost": {
+        "num_trees": Integer(20, 300, log=True),
+        "max_depth": Integer(2, 10),
+        "min_rows_per_leaf": Real(1.0, 100.0, log=True),
+        "step_size": Real(0.02, 0.3, log=True),
+        "rows_per_tree": Real(0.5, 1.0),
+    },
 }
 
 

@@ -51,7 +51,7 @@ from workload_forecast.model.evaluation import (
 from workload_forecast.model.importance import feature_importances
 from workload_forecast.model.labels import terciles
 from workload_forecast.model.metrics import confusion_scores
-from workload_forecast.model.pipeline import Parameter, Parameters, fit_model, resolve_parameters
+from workload_forecast.model.pipeline import Parameter, Parameters, fit_model, make_pipeline, resolve_parameters
 from workload_forecast.model.rows import (
     SplitRows,
     check_labels,
@@ -108,6 +108,7 @@ def train(
         SettingsError: the algorithm has no such parameter.
     """
     resolved = resolve_parameters(algorithm, parameters)
+    make_pipeline(algorithm, resolved, Thresholds(0, 1))  # an impossible parameter is an error before any work is done
     progress = progress or Progress()
     with progress.stage("train: count and order the rows"):
         counts, cuts, ordered = order_rows(features, split, thresholds)

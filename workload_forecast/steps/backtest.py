@@ -21,6 +21,7 @@ from workload_forecast.model.evaluation import MODEL
 from workload_forecast.model.fold_calibration import ALL, calibration_table, probability_scores
 from workload_forecast.model.fold_rows import FoldData
 from workload_forecast.model.folds import FoldPlan, folds_before_test
+from workload_forecast.model.pipeline import own_parameters
 from workload_forecast.model.split import SPLIT, TimeSplit
 from workload_forecast.registry.log_training import log_files
 from workload_forecast.schemas import FEATURES
@@ -90,6 +91,7 @@ def _judge(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The judged rows of all folds, and a table of the folds."""
     features = runs.engine("spark").read_table(FEATURES, etl.folder / FEATURES.name).to_native()
+    own = own_parameters(parameters.algorithm, parameters.values)
     rows, facts = [], []
     for number, split in enumerate(folds, start=1):
         with runs.progress.stage("backtest: prepare the fold") as stage:
@@ -97,7 +99,7 @@ def _judge(
             data = FoldData(features, split, settings.thresholds, number, settings.class_weights)
         with closing(data), runs.progress.stage("backtest: fit and answer") as stage:
             stage.detail = f"({number} of {len(folds)}: judged from {split.test_from} to {split.to})"
-            rows.append(data.judge(parameters.algorithm, parameters.values))
+            rows.append(data.judge(parameters.algorithm, own))
         facts.append(
             {
                 "fold": number,

@@ -13,7 +13,7 @@ import mlflow
 
 from workload_forecast.config import Settings, TrainingParameters
 from workload_forecast.model.folds import FoldPlan, folds_before_test
-from workload_forecast.model.pipeline import ALGORITHMS, Parameter, Parameters, resolve_parameters
+from workload_forecast.model.pipeline import Parameter, Parameters, own_parameters, resolve_parameters
 from workload_forecast.model.search import SearchPlan, best_trial, search, trial_table
 from workload_forecast.model.search_objective import fold_objective
 from workload_forecast.model.search_plots import trials_and_best
@@ -121,10 +121,8 @@ def _tune(
 
 def first_parameters(parameters: TrainingParameters) -> dict[str, Parameter]:
     """All parameters of the first trial: those that were given, where the algorithm has them, and its defaults."""
-    own = ALGORITHMS[parameters.algorithm].defaults
-    return resolve_parameters(
-        parameters.algorithm, {name: value for name, value in parameters.values.items() if name in own}
-    )
+    algorithm = parameters.algorithm
+    return resolve_parameters(algorithm, own_parameters(algorithm, parameters.values))
 
 
 def _summarise(trials: tuple[Trial, ...], best: Trial) -> dict[str, float]:
