@@ -20,8 +20,7 @@ UNKNOWN = -1.0
 
 WEEKLY_MEAN = "total_load_mean_7d"
 
-#: Of the weekly mean, what is added to a server's error: a server that was never wrong is not certain for ever.
-SPREAD_OF_MEAN = 0.005
+#: Keeps the error of an idle server from being 0.
 LEAST_SPREAD = 1e-9
 
 #: Probabilities that differ by less are the same: which class is named must not hang on the last bit of an ``exp``.
@@ -56,8 +55,7 @@ REFERENCE = statement(
     f"CASE WHEN {known(EXPECTED_LOAD)} = {UNKNOWN}D THEN ({{low}}D + {{high}}D) / 2.0D"
     f" ELSE {known(EXPECTED_LOAD)} END AS reference",
     f"CASE WHEN {known(EXPECTED_LOAD)} = {UNKNOWN}D THEN {{high}}D - {{low}}D"
-    f" ELSE greatest({known(EXPECTED_ERROR)}, 0.0D) + {SPREAD_OF_MEAN}D * greatest({known(WEEKLY_MEAN)}, 0.0D)"
-    f" + {LEAST_SPREAD}D END AS spread",
+    f" ELSE greatest({known(EXPECTED_ERROR)}, 0.0D) + {LEAST_SPREAD}D END AS spread",
 )
 
 _MARGINS = (

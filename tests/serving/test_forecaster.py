@@ -22,7 +22,7 @@ from workload_forecast.errors import ModelError, SettingsError
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES
 from workload_forecast.serving.compiled import FACTS
 from workload_forecast.serving.forecaster import RECENT_FEATURES, SOURCES, Forecaster
-from workload_forecast.serving.history import Prepared
+from workload_forecast.serving.history import LOOK_BACK_HOURS, Prepared
 
 
 def at(hours: int) -> datetime:
@@ -40,7 +40,7 @@ def expected_source(rows: list[Row], server: str, start: datetime, hour: datetim
     if any(hour - k * HOUR in known for k in range(48, 216)):
         return "model"
     same = (hour - 24 * k * HOUR for k in range(1, 40))
-    return "baseline" if any(start - 730 * HOUR <= at for at in same if at in known) else "none"
+    return "baseline" if any(start - LOOK_BACK_HOURS * HOUR <= at for at in same if at in known) else "none"
 
 
 @settings(max_examples=12, deadline=None)
@@ -188,7 +188,7 @@ def assert_looked_up(model: Forecaster, prepared: Prepared, servers: list[str], 
 @given(
     rows=hourly_tables(max_rows_each=8),
     later=st.integers(0, 48),
-    silence=st.sampled_from([0, 1, 40, 680, 700, 729, 730]),
+    silence=st.sampled_from([0, 1, 40, *(LOOK_BACK_HOURS - k for k in (50, 30, 1, 0))]),
     idle=st.booleans(),
 )
 def test_rows_prepared_for_an_earlier_start_answer_as_a_fresh_forecast(
@@ -210,15 +210,16 @@ def test_rows_prepared_for_an_earlier_start_answer_as_a_fresh_forecast(
 def test_what_only_the_earlier_start_reached_is_left_aside(
     forecaster: Forecaster, zero_model: Path, later: int, idle: bool
 ) -> None:
-    """A server that was seen 720 to 697 hours before the prepared start, beside one that is seen up to there."""
+    """A server that was seen for a day, 10 hours within the reach of the prepared start, beside one that still is."""
+    first = LOOK_BACK_HOURS - 10
     model = Forecaster.load(zero_model) if idle else forecaster
-    history = frame(series(200.0, range(24), "old") + series(50.0, range(24, 720), "steady"))
-    prepared = model.prepare(history, at(720), 96)
-    assert_looked_up(model, prepared, ["old", "steady"], at(720 + later))
-    found = model.answer(prepared, ["old", "steady"], at(720 + later))
-    assert found.equals(model.forecast(history, ["old", "steady"], at(720 + later)))
+    history = frame(series(200.0, range(24), "old") + series(50.0, range(24, first), "steady"))
+    prepared = model.prepare(history, at(first), 96)
+    assert_looked_up(model, prepared, ["old", "steady"], at(first + later))
+    found = model.answer(prepared, ["old", "steady"], at(first + later))
+    assert found.equals(model.forecast(history, ["old", "steady"], at(first + later)))
     sources = [row["source"] for row in found.to_pylist()[:48]]
-    # a forecast reaches back 730 hours: 25 hours later that leaves hours 15 to 23, 48 hours later nothing
+    # 25 hours later a forecast reaches back to hours 15 to 23, 48 hours later to nothing of the old server
     known = {0: 24, 25: 9, 48: 0}[later]
     if idle:
         assert set(sources) == ({"model"} if known else {"none"})

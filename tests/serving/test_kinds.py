@@ -52,7 +52,7 @@ def or_zero(value: float) -> float:
 def expected(row: Row) -> tuple[float, float]:
     if math.isnan(row["expected_load"]):
         return (LOW + HIGH) / 2, HIGH - LOW
-    return row["expected_load"], or_zero(row["expected_error"]) + 0.005 * or_zero(row["total_load_mean_7d"]) + 1e-9
+    return row["expected_load"], or_zero(row["expected_error"]) + 1e-9
 
 
 def around(peak: float, spread: float) -> list[float]:

@@ -144,7 +144,7 @@ class OtherStarts:
             Refused: 503, too many wait already.
         """
         wanted = None if len(history.servers) <= PART else tuple(sorted(set(servers)))
-        key = (history.name, forecaster.scorer.facts.missing_hours, start, wanted)
+        key = (history.name, forecaster.scorer.facts.rows, start, wanted)
         with self._lock:
             found = self._kept.get(key)
             if sum(not future.done() for future in self._kept.values()) >= WAITING and found is None:

@@ -141,7 +141,7 @@ class Holder:
         if now.history and (
             now.forecaster is None
             or prepared is None
-            or now.forecaster.scorer.facts.missing_hours != forecaster.scorer.facts.missing_hours
+            or now.forecaster.scorer.facts.rows != forecaster.scorer.facts.rows
         ):
             prepared = prepare_fleet(forecaster, now.history)
         _warm(forecaster, prepared)

@@ -43,6 +43,11 @@ class Form:
         """Whether trees belong to it."""
         return self.kind in {"votes", "boosted", "correction", "ordered"}
 
+    @property
+    def any_lead(self) -> bool:
+        """Whether it answers rows of any lead; what was fitted to rows of 48 hours knows no others."""
+        return self.kind == "mixture"
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -70,6 +75,11 @@ class Facts:
     spark_version: str
     treelite_version: str
     form: Form = Form()
+
+    @property
+    def rows(self) -> tuple[str, bool]:
+        """What decides which rows a history makes for this model: how missing hours are read, and the leads."""
+        return self.missing_hours, self.form.any_lead
 
     def to_json(self) -> str:
         """Return the facts as a JSON object with the format's version."""

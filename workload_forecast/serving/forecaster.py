@@ -3,7 +3,8 @@
 ============  ==========================================================================================
 source        when, and what
 ============  ==========================================================================================
-``model``     a load of the week that ends 48 hours before the hour is known: the model's answer
+``model``     a load of the week that ends 48 hours before the hour is known (or, for a model that goes by the
+              expected load, that load): the model's answer
 ``baseline``  none is, but a load at the same time of the day is (of the last 32 days, before the start): its
               class, with the shares that this naive forecast had on the model's test rows
 ``none``      neither: the server is unseen, or too new for this hour. Class, probabilities and confidence are null
@@ -25,6 +26,7 @@ import pyarrow as pa
 from workload_forecast.errors import ModelError, SettingsError
 from workload_forecast.schemas import (
     EXPECTED_FEATURES,
+    EXPECTED_LOAD,
     FEATURE_NAMES,
     HORIZON_HOURS,
     KNOWN_FEATURES,
@@ -46,7 +48,8 @@ RECENT_FEATURES = tuple(
     if name not in {*KNOWN_FEATURES, *EXPECTED_FEATURES, "observed_hours_7d"}
     and name not in {f"total_load_lag_{k}h" for k in LAG_HOURS if k >= HORIZON_HOURS + TRAILING_HOURS["7d"]}
 )
-_RECENT = [FEATURE_NAMES.index(name) for name in RECENT_FEATURES]
+#: Forms of models that go by the expected load alone, or by how far it was off.
+_FROM_EXPECTED = ("mixture", "correction")
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Forecaster:
         """
         _check_features(scorer.facts)
         self.scorer = scorer
+        needed = RECENT_FEATURES if scorer.facts.form.kind not in _FROM_EXPECTED else (EXPECTED_LOAD,)
+        self._needed = [FEATURE_NAMES.index(name) for name in needed]
         self._shares = np.array(scorer.facts.baseline.probabilities)
 
     @classmethod
@@ -99,8 +104,11 @@ class Forecaster:
         known_until: datetime | None = None,
     ) -> Prepared:
         """Make the feature rows once, for all or some servers; this is the slow part (see :func:`.history.prepare`)."""
-        missing_hours = self.scorer.facts.missing_hours
-        return prepare(history, start, hours, missing_hours=missing_hours, servers=servers, known_until=known_until)
+        missing_hours, from_newest = self.scorer.facts.rows
+        return prepare(
+            history, start, hours, missing_hours=missing_hours, servers=servers, known_until=known_until,
+            from_newest=from_newest,
+        )  # fmt: skip
 
     def forecast(
         self,
@@ -153,7 +161,7 @@ class Forecaster:
         labels = np.zeros((servers, hours), dtype=np.int8)
         probabilities = np.full((servers, hours, len(self.scorer.classes)), np.nan)
         for at in range(servers):
-            known = _has_recent(prepared.features[at])
+            known = self._has_enough(prepared.features[at])
             scores = self.scorer.score_matrix(prepared.features[at][known])
             by_model[at], labels[at][known], probabilities[at][known] = known, scores.labels, scores.probabilities
         return Scored(by_model, labels, probabilities)
@@ -222,10 +230,14 @@ class Forecaster:
         classes, size = self.scorer.classes, len(features)
         labels = np.zeros(size, dtype=np.int64)
         probabilities = np.full((size, len(classes)), np.nan)
-        by_model = _has_recent(features)
+        by_model = self._has_enough(features)
         scores = self.scorer.score_matrix(features[by_model])
         labels[by_model], probabilities[by_model] = scores.labels, scores.probabilities
         return self._with_baseline(by_model, labels, probabilities, same_hour)
+
+    def _has_enough(self, features: Doubles) -> npt.NDArray[np.bool_]:
+        """Return which rows, whose features are on the last axis, have anything for the model to go by."""
+        return np.asarray(~np.isnan(features[..., self._needed]).all(axis=-1))
 
     def _with_baseline(
         self,
@@ -253,11 +265,6 @@ class Forecaster:
             "confidence": pa.array(confidence, mask=silent),
             "source": _names(answers.sources, SOURCES, np.zeros(len(silent), dtype=np.bool_)),
         }
-
-
-def _has_recent(features: Doubles) -> npt.NDArray[np.bool_]:
-    """Return which rows, whose features are on the last axis, have anything for the model to go by."""
-    return np.asarray(~np.isnan(features[..., _RECENT]).all(axis=-1))
 
 
 def _check_features(facts: Facts) -> None:

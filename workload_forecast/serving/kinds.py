@@ -114,8 +114,7 @@ class Mixture:
 
     def __init__(self, facts: Facts) -> None:
         names = [feature.name for feature in facts.features]
-        used = (EXPECTED_LOAD, EXPECTED_ERROR, formulas.WEEKLY_MEAN)
-        self._load, self._error, self._mean = (names.index(name) for name in used)
+        self._load, self._error = names.index(EXPECTED_LOAD), names.index(EXPECTED_ERROR)
         self._low, self._high, self._weights = facts.low, facts.high, facts.form.weights
 
     def score(self, rows: Doubles) -> Scores:
@@ -125,8 +124,7 @@ class Mixture:
     def reference(self, rows: Doubles) -> tuple[Doubles, Doubles]:
         """The expected load of each row, and the spread around it: ``formulas.REFERENCE``."""
         expected, unknown = rows[:, self._load], rows[:, self._load] == formulas.UNKNOWN
-        error, mean = np.maximum(rows[:, self._error], 0.0), np.maximum(rows[:, self._mean], 0.0)
-        spread = error + formulas.SPREAD_OF_MEAN * mean + formulas.LEAST_SPREAD
+        spread = np.maximum(rows[:, self._error], 0.0) + formulas.LEAST_SPREAD
         middle, width = (self._low + self._high) / 2.0, self._high - self._low
         return np.where(unknown, middle, expected), np.where(unknown, width, spread)
 
