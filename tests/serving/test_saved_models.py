@@ -61,7 +61,7 @@ REFUSED: list[tuple[str, Callable[[list[Stage]], Any], str]] = [
     ("mixture", lambda s: s.pop(4), "the pipeline's stages are .*; expected: SQLTransformer, VectorAssembler, Random"),
     ("mixture", lambda s: statement(s, 0, "-1.0D)", "-2.0D)"), "the statement holds 'coalesce"),
     ("mixture", lambda s: statement(s, 0, "known_total", "knwon_total"), "the statement .* is not known"),
-    ("mixture", lambda s: statement(s, 2, "0.005D", "0.05D"), "the statement .* is not known"),
+    ("mixture", lambda s: statement(s, 2, "1e-09D", "1e-08D"), "the statement .* is not known"),
     ("mixture", lambda s: statement(s, 2, "100.0D", "101.0D"), "the statement .* is not known"),
     ("mixture", lambda s: statement(s, 3, "100.0D", "101.0D"), "other thresholds than in the stage before"),
     ("mixture", lambda s: statement(s, 3, "/ spread", "/ (spread)"), "the statement .* is not known"),

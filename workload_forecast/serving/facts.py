@@ -77,7 +77,7 @@ class Facts:
     form: Form = Form()
 
     @property
-    def rows(self) -> tuple[str, bool]:
+    def rows(self) -> tuple[MissingHours, bool]:
         """What decides which rows a history makes for this model: how missing hours are read, and the leads."""
         return self.missing_hours, self.form.any_lead
 
