@@ -84,6 +84,7 @@ def features(hourly: Rows, missing_hours: str, extend_hours: int = 0, holidays: 
             load, error = expected.at(hour, 48)
             error = row["total_load_std_7d"] if error is None else error
             load = None if load is None else max(0.0, load + expected.moved(hour, 48, error))
+            row["total_load_last_same_hour"] = row["total_load_lag_48h"]
             row |= {"expected_load": load, "expected_error": error}
             rows.append(row | {"lead_hours": 48})
     return rows

@@ -57,6 +57,9 @@ _OPTIONS = {
     "max-depth": _option("max-depth", config.DEFAULT_MAX_DEPTH, click.IntRange(1, 30), "Depth of a tree."),
     "seed": _option("seed", config.DEFAULT_SEED, click.IntRange(0, 2**31 - 1), "Seed of everything random."),
     "folds": _option("folds", config.DEFAULT_FOLDS, click.IntRange(1, 1000), "Folds before the test period."),
+    "leads": _option(
+        "leads", config.HORIZON_ONLY, _choice(*config.LEADS), "Hours ahead that are judged: 48, or all up to it."
+    ),
     "test-hours": _option(
         "test-hours", config.DEFAULT_FOLD_TEST_HOURS, click.IntRange(1), "Hours that each fold is judged on."
     ),
@@ -155,15 +158,15 @@ def main(**options: Any) -> None:
 
 
 @cli.command()
-@_options(*_DATA, *_TRAINING, *_FOLDS, "reuse")
-def backtest(folds: int, test_hours: int, minimum_training_hours: int, reuse: bool, **options: Any) -> None:
+@_options(*_DATA, *_TRAINING, *_FOLDS, "leads", "reuse")
+def backtest(folds: int, test_hours: int, minimum_training_hours: int, leads: str, reuse: bool, **options: Any) -> None:
     """Judge model and naive forecasts on folds before the test period."""
     etl_options, parameters = _training(options)
     from workload_forecast.model.folds import FoldPlan
     from workload_forecast.steps.backtest import run_backtest
 
     plan = FoldPlan(folds, test_hours, minimum_training_hours=minimum_training_hours)
-    run_backtest(etl_options, parameters, plan, reuse=reuse)
+    run_backtest(etl_options, parameters, plan, leads, reuse=reuse)
 
 
 @cli.command()

@@ -43,6 +43,10 @@ DEFAULT_FOLDS = 3
 DEFAULT_FOLD_TEST_HOURS = 72
 DEFAULT_FOLD_TRAINING_HOURS = 336
 
+#: Which rows a backtest judges: those that are forecast 48 hours ahead, or of every lead up to that.
+HORIZON_ONLY, EVERY_LEAD = "48", "all"
+LEADS = (HORIZON_ONLY, EVERY_LEAD)
+
 #: Name in the model registry.
 DEFAULT_MODEL = "workload-forecast"
 

@@ -154,11 +154,13 @@ SHAPE_FEATURES = (
     "observed_hours_7d",
 )
 
-#: What a mixture of naive forecasts expects, its trailing mean absolute error on the server, and the only thing in a
-#: row that says from when it is forecast: ``lead_hours`` from the newest hour that is known to the hour of the row.
+#: What depends on when a row is forecast: the newest load that can be known at the same hour of the day, what a mixture
+#: of naive forecasts expects, and its trailing mean absolute error on the server. ``lead_hours`` is the distance from
+#: the newest hour that is known to the hour of the row.
 LEAD = "lead_hours"
+LAST_SAME_HOUR = "total_load_last_same_hour"
 EXPECTED_LOAD, EXPECTED_ERROR = "expected_load", "expected_error"
-EXPECTED_FEATURES = (EXPECTED_LOAD, EXPECTED_ERROR)
+EXPECTED_FEATURES = (LAST_SAME_HOUR, EXPECTED_LOAD, EXPECTED_ERROR)
 FEATURE_NAMES = (
     *CALENDAR_FEATURES,
     *LAG_FEATURES,

@@ -95,7 +95,12 @@ def test_a_value_at_the_horizon_does_enter(light_backend: Backend) -> None:
     seen = {name for name in FEATURE_NAMES if before[name] != after[name]}
     means = {f"{measure}_mean_{window}" for measure in MEASURES for window in ("1d", "7d")}
     shape = {"total_load_std_7d", "total_load_max_7d", "total_load_same_hour_mean_7d"}
-    assert seen == means | shape | {"total_load_lag_48h", "expected_load", "expected_error"}
+    assert seen == means | shape | {
+        "total_load_lag_48h",
+        "total_load_last_same_hour",
+        "expected_load",
+        "expected_error",
+    }
 
 
 def test_the_horizon_of_extended_hours_reaches_the_last_observed_one(light_backend: Backend) -> None:

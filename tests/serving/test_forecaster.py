@@ -19,7 +19,7 @@ from tests.serving.histories import HOUR, class_of, frame, shown
 from tests.serving.test_compiled import set_fact
 from tests.strategies import START, hourly_tables
 from workload_forecast.errors import ModelError, SettingsError
-from workload_forecast.schemas import CLASSES, FEATURE_NAMES
+from workload_forecast.schemas import CLASSES, FEATURE_NAMES, KNOWN_FEATURES
 from workload_forecast.serving.compiled import FACTS
 from workload_forecast.serving.forecaster import RECENT_FEATURES, SOURCES, Forecaster
 from workload_forecast.serving.history import LOOK_BACK_HOURS, Prepared
@@ -142,7 +142,7 @@ def test_a_row_without_any_recent_load_is_not_the_models(forecaster: Forecaster)
     calendar = forecaster.prepare(frame(series(1.0, range(300))), at(300), 1).features[0]
     for known, source in ((None, "none"), ("total_load_lag_730h", "none"), ("observed_hours_7d", "none"),
                           *((name, "model") for name in RECENT_FEATURES)):  # fmt: skip
-        row = np.where(np.arange(len(FEATURE_NAMES)) < 10, calendar, np.nan)
+        row = np.where([name in KNOWN_FEATURES for name in FEATURE_NAMES], calendar, np.nan)
         if known:
             row[0, FEATURE_NAMES.index(known)] = 1.0
         assert forecaster.answer_rows(row)["source"].to_pylist() == [source], known

@@ -63,6 +63,11 @@ _OFF, SURPRISE = "_off", "_surprise"
 _GRID = ("server", "hour", *MEASURES)
 
 
+def same_hour_name(days_back: int) -> str:
+    """Return the column of the load at the same hour so many days earlier; null where it was not observed."""
+    return f"_same_hour_{days_back}d"
+
+
 def expected_name(days_back: int) -> str:
     """Return the column of the mixture made of loads at least so many days old."""
     return f"_expected_{days_back}d"
@@ -76,8 +81,8 @@ def error_name(days_back: int) -> str:
 def with_expected(grid: Frame, materialise: Materialise = as_it_is) -> Frame:
     """Return the complete ``grid`` with the mixtures, their errors and the surprise.
 
-    Columns :func:`expected_name` and :func:`error_name` for each of :data:`DAYS_BACK`, both null where unknown, and
-    :data:`SURPRISE` of the hour itself (so it may be used from that hour on), 0 where unknown.
+    Columns :func:`same_hour_name`, :func:`expected_name`, :func:`error_name` for each of :data:`DAYS_BACK`, null where
+    unknown, and :data:`SURPRISE` of the hour itself (so it may be used from that hour on), 0 where unknown.
     """
     made = materialise(_with_forecasts(_with_history(grid)))
     return materialise(_with_surprise(_with_mixtures(_with_weights(made))))
@@ -110,7 +115,7 @@ def _with_forecasts(frame: Frame) -> Frame:
         smooth = [newest, *(nw.col(back_name(_SMOOTH, DAY * (k + j))) for j in range(1, DAYS))]
         week, days = range(k, k + 7), range(k, k + DAYS)
         sums |= {
-            _name("last", k): same[0],
+            same_hour_name(k): same[0],
             _name("ninther", k): _median(*(_median(*same[at : at + 3]) for at in (0, 3, 6))),
             _name("weeks", k): _mean([_load(168), _load(336)]),
             _name("now", k): _mean([_load(DAY * k + hour) for hour in range(3)]),
@@ -123,14 +128,16 @@ def _with_forecasts(frame: Frame) -> Frame:
     made: dict[str, nw.Expr] = {}
     for k in DAYS_BACK:
         usual, level = (mean(_of(f"{name}_sum", k), _of(f"{name}_seen", k)) for name in ("mean", "level"))
-        own = {name: _of(name, k) for name in ("last", "ninther", "weeks", "now")} | {
+        own = {name: _of(name, k) for name in ("ninther", "weeks", "now")} | {
+            "last": nw.col(same_hour_name(k)),
             "mean": usual,
             "smooth": mean(_of("smooth_sum", k), _of("smooth_seen", k)),
             "shifted": usual + (_of("day", k) - mean(_of("days_sum", k), _of("days_seen", k))) * 0.5,
         }
         # one without its data says what the others say, so that all are known wherever anything is
         made |= {_name(name, k): nw.coalesce(own[name], usual, level) for name in FORECASTS} | {
-            _name("level", k): level
+            _name("level", k): level,
+            same_hour_name(k): nw.col(same_hour_name(k)),
         }
     return frame.select(*_GRID, **sums).select(*_GRID, **made)
 
@@ -169,7 +176,7 @@ def _with_mixtures(frame: Frame) -> Frame:
         load = total(weight * _of(name, k) for name, weight in weights.items()) / total(weights.values())
         error = nw.col(back_name(_ERROR, DAY * k)) + _of("level", k).abs() * LEVEL_SHARE
         mixtures |= {expected_name(k): load, error_name(k): error}
-    return then.select(*_GRID, **mixtures)
+    return then.select(*_GRID, *map(same_hour_name, DAYS_BACK), **mixtures)
 
 
 def _with_surprise(frame: Frame) -> Frame:
@@ -177,7 +184,7 @@ def _with_surprise(frame: Frame) -> Frame:
     off = ((nw.col(PRIMARY_MEASURE) - nw.col(expected_name(k))) / (nw.col(error_name(k)) + TINY)).clip(-CUT, CUT)
     six = _mean([back_by(_OFF, hour) for hour in range(6)])
     surprise = nw.col(_OFF).fill_null(0.0) * NEWEST + six.fill_null(0.0) * NEWEST_SIX
-    mixtures = [name(k) for k in DAYS_BACK for name in (expected_name, error_name)]
+    mixtures = [name(k) for k in DAYS_BACK for name in (same_hour_name, expected_name, error_name)]
     return frame.with_columns(off.alias(_OFF)).select(*_GRID, *mixtures, surprise.alias(SURPRISE))
 
 
@@ -243,5 +250,8 @@ def _weight(forecast: str) -> str:
     return f"_weight_{forecast}"
 
 
-#: The forecasts, and the level that stands in for them, for each age.
-_MADE = tuple(_name(forecast, k) for k in DAYS_BACK for forecast in (*FORECASTS, "level"))
+#: The forecasts, the level that stands in for them, and the plain load at the same hour, for each age.
+_MADE = (
+    *(_name(forecast, k) for k in DAYS_BACK for forecast in (*FORECASTS, "level")),
+    *map(same_hour_name, DAYS_BACK),
+)

@@ -13,9 +13,9 @@ import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 
-from workload_forecast.features.expected import DAYS_BACK, SURPRISE, error_name, expected_name
+from workload_forecast.features.expected import DAYS_BACK, SURPRISE, error_name, expected_name, same_hour_name
 from workload_forecast.features.lags import DAY
-from workload_forecast.schemas import EXPECTED_ERROR, EXPECTED_LOAD, HORIZON_HOURS, LEAD, Frame
+from workload_forecast.schemas import EXPECTED_ERROR, EXPECTED_LOAD, HORIZON_HOURS, LAST_SAME_HOUR, LEAD, Frame
 
 #: Hours in which the weight of the surprise falls to 1/e; chosen by backtests.
 FADING_HOURS = 12
@@ -50,13 +50,15 @@ def expected_columns(
         spread: column that stands for the error of a server whose errors are not known yet.
     """
     near, far = DAYS_BACK
+    same_hour = nw.col(same_hour_name(far))
     load, error = nw.col(expected_name(far)), nw.coalesce(nw.col(error_name(far)), nw.col(spread))
     if not isinstance(lead, int):
         soon = lead <= DAY * near
+        same_hour = nw.when(soon).then(nw.col(same_hour_name(near))).otherwise(same_hour)
         load = nw.when(soon).then(nw.col(expected_name(near))).otherwise(load)
         error = nw.when(soon).then(nw.coalesce(nw.col(error_name(near)), error)).otherwise(error)
     moved = (error * surprise * weight).fill_null(0.0)
-    return {EXPECTED_LOAD: (load + moved).clip(lower_bound=0.0), EXPECTED_ERROR: error}
+    return {LAST_SAME_HOUR: same_hour, EXPECTED_LOAD: (load + moved).clip(lower_bound=0.0), EXPECTED_ERROR: error}
 
 
 def at_leads(hours: Frame, leads: Frame, origins: nw.Expr, spread: str) -> Frame:

@@ -9,13 +9,15 @@ from pyspark.sql import functions as F
 
 from workload_forecast.config import Thresholds
 from workload_forecast.model.labels import class_of
+from workload_forecast.schemas import LAST_SAME_HOUR
 
 MAJORITY = "majority"
 
 #: Each baseline's feature, a load that was known a horizon ahead; it is cut into classes by the same thresholds.
-#: At a horizon of 48 hours the load 48 hours ago is also the last known one of the same hour of the day.
+#: In rows that are forecast 48 hours ahead the load 48 hours ago is also the last known one of the same hour.
 HISTORY_BASELINES: Mapping[str, str] = {
     "class_48h_ago": "total_load_lag_48h",
+    "last_same_hour": LAST_SAME_HOUR,
     "class_week_ago": "total_load_lag_168h",
     "same_hour_mean_7d": "total_load_same_hour_mean_7d",
 }

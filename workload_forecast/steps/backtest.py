@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 
-from workload_forecast.config import Settings, TrainingParameters
+from workload_forecast.config import EVERY_LEAD, HORIZON_ONLY, Settings, TrainingParameters
 from workload_forecast.model import plots
 from workload_forecast.model.backtest import Backtest, backtest
 from workload_forecast.model.backtest_plots import backtest_figures
@@ -27,28 +28,39 @@ from workload_forecast.registry.log_training import log_files
 from workload_forecast.schemas import FEATURES
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import DataSource, data_source
+from workload_forecast.steps.lead_rows import write_lead_rows
 from workload_forecast.steps.lineage import log_table
 from workload_forecast.steps.published import place_of
 from workload_forecast.steps.runs import Result, Runs, Step, open_runs
 from workload_forecast.steps.train import split_of, training_parameters
 
 
-def run_backtest(options: EtlOptions, parameters: TrainingParameters, plan: FoldPlan, *, reuse: bool) -> Result:
+def run_backtest(
+    options: EtlOptions, parameters: TrainingParameters, plan: FoldPlan, leads: str = HORIZON_ONLY, *, reuse: bool
+) -> Result:
     """Run the entry point: the run is the backtest's own, with the ETL nested in it."""
     folds_before_test(split_of(options.settings), plan)
     with open_runs("backtest", reuse=reuse) as runs:
         source = data_source(runs, options.settings)
         with runs.child("etl"):
             etl = perform_etl(runs, options, source)
-        result = perform_backtest(runs, options.settings, parameters, plan, etl, source)
+        result = perform_backtest(runs, options.settings, parameters, plan, etl, source, leads)
         tell(runs, result)
         return result
 
 
 def perform_backtest(
-    runs: Runs, settings: Settings, parameters: TrainingParameters, plan: FoldPlan, etl: Result, source: DataSource
+    runs: Runs,
+    settings: Settings,
+    parameters: TrainingParameters,
+    plan: FoldPlan,
+    etl: Result,
+    source: DataSource,
+    leads: str = HORIZON_ONLY,
 ) -> Result:
     """Perform the step in the active run, or reuse a finished one.
+
+    ``leads`` says which rows are trained on and judged: one of :data:`~workload_forecast.config.LEADS`.
 
     Raises:
         SettingsError: the folds do not fit before the test period.
@@ -58,16 +70,28 @@ def perform_backtest(
     folds = folds_before_test(split_of(settings), plan)
     mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
     log_table(etl.folder / FEATURES.name, FEATURES, "backtest", digest=etl.key)
-    logged = {**training_parameters(settings, parameters), **asdict(plan)}
-    work = partial(_backtest, runs, settings, parameters, folds, etl)
+    logged = {**training_parameters(settings, parameters), **asdict(plan), "leads": leads}
+    work = partial(_backtest, runs, settings, parameters, folds, etl, leads)
     place = place_of(settings, "backtest", debug=bool(etl.info["debug_servers"]))
     return runs.perform(Step("backtest", logged, {"etl": etl.key}, work, place))
 
 
 def _backtest(
-    runs: Runs, settings: Settings, parameters: TrainingParameters, folds: Sequence[TimeSplit], etl: Result, _: Path
+    runs: Runs,
+    settings: Settings,
+    parameters: TrainingParameters,
+    folds: Sequence[TimeSplit],
+    etl: Result,
+    leads: str,
+    folder: Path,
 ) -> dict[str, Any]:
-    rows, facts = _judge(runs, settings, parameters, folds, etl)
+    table = etl.folder / FEATURES.name
+    if leads == EVERY_LEAD:
+        table = folder / "lead_rows"
+        write_lead_rows(runs, settings, etl, table)
+    rows, facts = _judge(runs, settings, parameters, folds, table)
+    if leads == EVERY_LEAD:
+        shutil.rmtree(table)  # eight times the features: made again sooner than stored
     with runs.progress.stage("backtest: count and resample"):
         found = backtest(rows, model=MODEL, baselines=BASELINES, default=MAJORITY)
         calibration = calibration_table(rows)
@@ -87,10 +111,10 @@ def _backtest(
 
 
 def _judge(
-    runs: Runs, settings: Settings, parameters: TrainingParameters, folds: Sequence[TimeSplit], etl: Result
+    runs: Runs, settings: Settings, parameters: TrainingParameters, folds: Sequence[TimeSplit], table: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The judged rows of all folds, and a table of the folds."""
-    features = runs.engine("spark").read_table(FEATURES, etl.folder / FEATURES.name).to_native()
+    features = runs.engine("spark").read_table(FEATURES, table).to_native()
     own = own_parameters(parameters.algorithm, parameters.values)
     rows, facts = [], []
     for number, split in enumerate(folds, start=1):
