@@ -1,0 +1,94 @@
+"""Rows of several leads: against the oracle, against the 48-hour table, and blind to everything after their origin."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import narwhals as nw
+import pytest
+
+from tests import oracle
+from tests.features.helpers import at, features, noisy
+from tests.frames import Backend, Row, by_key
+from workload_forecast.features.build import build_lead_features
+from workload_forecast.features.calendar import calendar_table
+from workload_forecast.features.leads import FADING, lead_columns
+from workload_forecast.schemas import CALENDAR, DOUBLE, FEATURES, HORIZON_HOURS, HOURLY_LOAD, INTEGER, LEAD, Table
+
+LEADS = Table("leads", {LEAD: INTEGER, FADING: DOUBLE})
+KEY = FEATURES.key
+
+
+def lead_rows(backend: Backend, rows: list[Row], origins: nw.Expr, extend_hours: int = 0) -> list[Row]:
+    hours = [row["hour"] for row in rows]
+    calendar = calendar_table(min(hours), max(hours) + timedelta(hours=extend_hours)).to_pylist()
+    columns = {name: values.tolist() for name, values in lead_columns().items()}
+    leads = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return backend.run(
+        build_lead_features,
+        (HOURLY_LOAD, rows),
+        (CALENDAR, calendar),
+        (LEADS, leads),
+        origins=origins,
+        missing_hours="unknown",
+        extend_hours=extend_hours,
+        materialise=backend.materialise,
+    )
+
+
+def test_every_origin_has_its_leads_as_far_as_the_grid_goes(light_backend: Backend) -> None:
+    rows = noisy(120) + noisy(60, server="b")
+    found = by_key(lead_rows(light_backend, rows, nw.col("hour_of_day") % 12 == 11), KEY)
+    expected = {
+        (server, at(hour), hour - origin)
+        for server, hours in (("a", 120), ("b", 60))
+        for origin in range(hours)
+        if at(origin).hour % 12 == 11
+        for hour in range(origin + 1, min(origin + HORIZON_HOURS + 1, hours))
+    }
+    assert found.keys() == expected
+
+
+def test_rows_of_48_hours_are_those_of_the_feature_table(light_backend: Backend) -> None:
+    rows = noisy(420, seed=1)
+    found = [r for r in lead_rows(light_backend, rows, nw.col("hour_of_day") == 5) if r[LEAD] == HORIZON_HOURS]
+    table = by_key(features(light_backend, rows), KEY)
+    assert len(found) > 10
+    assert all(row == table[row["server"], row["hour"], HORIZON_HOURS] for row in found)
+
+
+def test_the_expected_load_agrees_with_the_oracle(light_backend: Backend) -> None:
+    rows = noisy(500, seed=2, observed=0.8)
+    (hours,) = oracle.grid(rows, "unknown").values()
+    expected = oracle.Expected({hour: row["total_load"] for hour, row in hours.items()})
+    found = [row for row in lead_rows(light_backend, rows, nw.col("hour_of_day") == 23) if row["hour"] > at(440)]
+    assert {row[LEAD] for row in found} == set(range(1, HORIZON_HOURS + 1))
+    for row in found:
+        hour, lead = row["hour"], row[LEAD]
+        load, error = expected.at(hour, lead)
+        assert load is not None
+        assert row["expected_error"] == pytest.approx(error, rel=1e-9), (hour, lead)
+        moved = max(0.0, load + expected.moved(hour, lead, error))
+        assert row["expected_load"] == pytest.approx(moved, rel=1e-9), (hour, lead)
+        assert row["total_load_last_same_hour"] == hours[hour - timedelta(hours=24 if lead <= 24 else 48)]["total_load"]
+
+
+def test_nothing_after_the_origin_enters_and_the_origin_does(light_backend: Backend) -> None:
+    original, draw, origin = noisy(460, seed=3, observed=1.0), random.Random(3), at(400)
+
+    def damaged(server: str, first: Any) -> list[Row]:
+        return [
+            row | {"server": server} | ({"total_load": draw.uniform(1000, 2000)} if row["hour"] >= first else {})
+            for row in original
+        ]
+
+    rows = [*original, *damaged("after", origin + timedelta(hours=1)), *damaged("at", origin)]
+    found = by_key(lead_rows(light_backend, rows, nw.col("hour") == origin), KEY)
+    same = [name for name in FEATURES.columns if name not in {"server", "total_load"}]
+    for lead in range(1, HORIZON_HOURS + 1):
+        hour = origin + timedelta(hours=lead)
+        before, after, touched = (found[server, hour, lead] for server in ("a", "after", "at"))
+        assert all(before[name] == after[name] for name in same), lead
+        assert before["expected_load"] != touched["expected_load"], lead
