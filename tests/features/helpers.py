@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import narwhals as nw
+
 from tests.frames import Backend, Row
 from tests.strategies import START, hourly_row
-from workload_forecast.features.build import build_features
+from workload_forecast.features.build import build_features, build_lead_features
 from workload_forecast.features.calendar import calendar_table
-from workload_forecast.schemas import CALENDAR, HOURLY_LOAD
+from workload_forecast.features.leads import FADING, lead_columns
+from workload_forecast.schemas import CALENDAR, DOUBLE, HOURLY_LOAD, INTEGER, LEAD, Table
+
+LEADS = Table("leads", {LEAD: INTEGER, FADING: DOUBLE})
 
 #: Observed days between START and the end of any table of these tests.
 HOLIDAYS = (date(2016, 7, 4), date(2016, 9, 5), date(2016, 10, 10), date(2016, 11, 11), date(2016, 11, 24))
@@ -47,6 +52,23 @@ def features(backend: Backend, rows: list[Row], missing_hours: str = "unknown", 
         missing_hours=missing_hours,
         materialise=backend.materialise,
         **options,
+    )
+
+
+def lead_rows(backend: Backend, rows: list[Row], origins: nw.Expr, missing_hours: str = "unknown") -> list[Row]:
+    """The rows of all leads of some origins, as far as the grid of the rows goes."""
+    hours = [row["hour"] for row in rows]
+    calendar = calendar_table(min(hours), max(hours)).to_pylist()
+    columns = {name: values.tolist() for name, values in lead_columns().items()}
+    leads = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return backend.run(
+        build_lead_features,
+        (HOURLY_LOAD, rows),
+        (CALENDAR, calendar),
+        (LEADS, leads),
+        origins=origins,
+        missing_hours=missing_hours,
+        materialise=backend.materialise,
     )
 
 

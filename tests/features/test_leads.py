@@ -10,32 +10,11 @@ import narwhals as nw
 import pytest
 
 from tests import oracle
-from tests.features.helpers import at, features, noisy
+from tests.features.helpers import at, features, lead_rows, noisy
 from tests.frames import Backend, Row, by_key
-from workload_forecast.features.build import build_lead_features
-from workload_forecast.features.calendar import calendar_table
-from workload_forecast.features.leads import FADING, lead_columns
-from workload_forecast.schemas import CALENDAR, DOUBLE, FEATURES, HORIZON_HOURS, HOURLY_LOAD, INTEGER, LEAD, Table
+from workload_forecast.schemas import FEATURES, HORIZON_HOURS, LEAD
 
-LEADS = Table("leads", {LEAD: INTEGER, FADING: DOUBLE})
 KEY = FEATURES.key
-
-
-def lead_rows(backend: Backend, rows: list[Row], origins: nw.Expr, extend_hours: int = 0) -> list[Row]:
-    hours = [row["hour"] for row in rows]
-    calendar = calendar_table(min(hours), max(hours) + timedelta(hours=extend_hours)).to_pylist()
-    columns = {name: values.tolist() for name, values in lead_columns().items()}
-    leads = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return backend.run(
-        build_lead_features,
-        (HOURLY_LOAD, rows),
-        (CALENDAR, calendar),
-        (LEADS, leads),
-        origins=origins,
-        missing_hours="unknown",
-        extend_hours=extend_hours,
-        materialise=backend.materialise,
-    )
 
 
 def test_every_origin_has_its_leads_as_far_as_the_grid_goes(light_backend: Backend) -> None:

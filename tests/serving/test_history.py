@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import oracle
-from tests.features.helpers import HOLIDAYS, noisy, series
+from tests.features.helpers import HOLIDAYS, lead_rows, noisy, series
 from tests.frames import BACKENDS, Backend, Row
 from tests.serving.histories import HOUR, frame
 from tests.strategies import START, hourly_tables
@@ -70,6 +71,24 @@ def test_features_are_the_bits_of_the_training_table(missing_hours: str) -> None
         assert len(found) == 4 * 48
         for key, row in found.items():
             assert_same(row, table[key], key)
+
+
+@pytest.mark.parametrize("missing_hours", ["unknown", "zero"])
+def test_rows_from_the_newest_hour_are_the_bits_of_a_backtests(missing_hours: str) -> None:
+    """Those that start later have longer leads; a row does not depend on the start that is asked for."""
+    rows = [row for s in "abc" for row in noisy(1000, seed=ord(s), observed=0.8, server=s)] + series(
+        5.0, [*range(1000)], "d"
+    )
+    newest = at(900)
+    table = lead_rows(Backend("duckdb"), rows, nw.col("hour") == newest, missing_hours)
+    wanted = {(row["server"], row["hour"]): row for row in table}
+    past = frame([row for row in rows if row["hour"] <= newest])
+    for start, hours in ((at(901), 48), (at(911), 38)):
+        prepared = prepare(past, start, hours, missing_hours=missing_hours, from_newest=True)  # type: ignore[arg-type]
+        found = rows_of(prepared)
+        assert len(found) == 4 * hours
+        for key, row in found.items():
+            assert_same(row, wanted[key], key)
 
 
 @settings(max_examples=5, deadline=None)
