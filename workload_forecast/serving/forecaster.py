@@ -5,7 +5,7 @@ source        when, and what
 ============  ==========================================================================================
 ``model``     a load of the week that ends 48 hours before the hour is known (or, for a model that goes by the
               expected load, that load): the model's answer
-``baseline``  none is, but a load at the same time of the day is (of the last 32 days, before the start): its
+``baseline``  none is, but a load at the same time of the day is (of the last 33 days, before the start): its
               class, with the shares that this naive forecast had on the model's test rows
 ``none``      neither: the server is unseen, or too new for this hour. Class, probabilities and confidence are null
 ============  ==========================================================================================

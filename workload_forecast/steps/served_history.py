@@ -28,8 +28,8 @@ from workload_forecast.steps.served_model import scratch_in
 from workload_forecast.storage.local import read_info
 from workload_forecast.storage.locations import parse_location
 
-#: What is kept before the newest hour. The features of an hour reach 730 hours back, so that every start of the last
-#: month, and the two days to come, can be forecast as from the whole history.
+#: What is kept before the newest hour. The features of an hour reach 795 hours back, so that every start of the last
+#: four weeks, and the two days to come, can be forecast as from the whole history.
 KEPT = timedelta(days=31 + 31)
 
 #: Finished ETL runs that are looked at, newest first.
