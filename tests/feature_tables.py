@@ -52,6 +52,7 @@ def _one_server(server: str, hours: pd.Series, random: np.random.Generator, unob
         "total_load_max_7d": week.max(),
         "total_load_same_hour_mean_7d": same_hour.mean(axis=1),
         "observed_hours_7d": week.count().astype("float64"),
+        "total_load_last_same_hour": load.shift(HORIZON_HOURS),
         "expected_load": same_hour.mean(axis=1),
         "expected_error": 0.3 * week.std(),
         "lead_hours": pd.Series(HORIZON_HOURS, index=load.index),

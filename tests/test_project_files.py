@@ -153,7 +153,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     undeclared = sorted(
         f"{path} imports {module}"
         for path, module in ((path, part_of.get(module, module)) for path, module in third_party_imports())
-        if not declared & {canonicalize_name(name) for name in providers.get(module, [module])}
+        if not declared & {canonicalize_name(name) for name in (module, *providers.get(module, ()))}
     )
 
     assert undeclared == []

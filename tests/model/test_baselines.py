@@ -29,6 +29,7 @@ def test_baselines_agree_with_plain_python(features: DataFrame, table: pd.DataFr
     frame = pd.DataFrame([tuple(row)[2:] for row in found.collect()], columns=list(BASELINES))
     columns = {
         "class_48h_ago": table["total_load_lag_48h"],
+        "last_same_hour": table["total_load_last_same_hour"],
         "class_week_ago": table["total_load_lag_168h"],
         "same_hour_mean_7d": table["total_load_same_hour_mean_7d"],
     }

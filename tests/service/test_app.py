@@ -22,6 +22,7 @@ from workload_forecast.schemas import CLASSES, FEATURE_NAMES, HOURLY_LOAD
 from workload_forecast.service.exchange import FollowerState
 from workload_forecast.service.fleet import prepare_fleet, read_history
 from workload_forecast.serving.forecaster import Forecaster
+from workload_forecast.serving.history import LOOK_BACK_HOURS
 
 
 def expected(world: World, servers: list[str], start: datetime, hours: int) -> list[dict[str, Any]]:
@@ -46,7 +47,7 @@ def expected(world: World, servers: list[str], start: datetime, hours: int) -> l
     servers=st.lists(
         st.sampled_from(["a", "b", "new", "silent", "unseen", "é\n"]), min_size=1, max_size=5, unique=True
     ),
-    start=st.integers(730, LENGTH + 200),
+    start=st.integers(LOOK_BACK_HOURS, LENGTH + 200),
     hours=st.integers(1, 48),
 )
 def test_a_forecast_is_that_of_the_forecaster(
@@ -122,7 +123,7 @@ def test_a_start_too_early_is_refused_with_the_times_that_can_be_answered(client
     for start in (at(729), at(-5000), at(LENGTH + 731), datetime(9000, 1, 1), datetime(1, 2, 1)):
         problem = check_problem(client.post("/forecast", json={"server": "a", "start": text(start)}), 422, "invalid")
         assert problem["errors"][0]["where"] == "start"
-    assert text(at(730)) in problem["detail"] or "no whole hour" in problem["detail"]
+    assert text(at(LOOK_BACK_HOURS)) in problem["detail"] or "no whole hour" in problem["detail"]
 
 
 def test_the_newest_hour_is_always_a_start_however_short_the_history(tmp_path: Any) -> None:

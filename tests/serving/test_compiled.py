@@ -13,6 +13,7 @@ import pytest
 from tests.feature_tables import feature_table
 from tests.serving.conftest import facts_of, lag_forest
 from workload_forecast.errors import ModelError
+from workload_forecast.schemas import FEATURE_NAMES
 from workload_forecast.serving.compiled import FACTS, SUMS, TREES, compile_trees, read_compiled
 from workload_forecast.serving.facts import read_facts
 from workload_forecast.serving.saved_models import read_pipeline
@@ -81,7 +82,8 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda f: set_fact(f, missing_hours="perhaps"), "cannot be right: missing_hours 'perhaps'"),
     (lambda f: set_fact(f, classes=["low", "high"]), "cannot be right: the baseline's shares"),
     (lambda f: set_fact(f, algorithm="magic"), "cannot be right: algorithm 'magic'"),
-    (lambda f: set_fact(f, features=[{"name": "a", "unknown": None}]), "the trees take 48 features, the facts 1"),
+    (lambda f: set_fact(f, features=[{"name": "a", "unknown": None}]),
+     f"the trees take {len(FEATURE_NAMES)} features, the facts 1"),
 ]  # fmt: skip
 
 

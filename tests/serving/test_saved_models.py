@@ -78,7 +78,7 @@ REFUSED: list[tuple[str, Callable[[list[Stage]], Any], str]] = [
     ("linear", lambda s: statement(s, 2, "THEN 0.0D", "THEN 1.0D"), "the statement .* is not known"),
     ("linear", lambda s: s[3].parameters["inputCols"].reverse(), "inputCols is .*, expected"),
     ("linear", lambda s: s[4].parameters.update(thresholds=[1, 2, 3]), "thresholds for the classes"),
-    ("linear", lambda s: numbers(s, isMultinomial=False), "not a regression of 48 features and 3 classes"),
+    ("linear", lambda s: numbers(s, isMultinomial=False), f"not a regression of {len(FEATURE_NAMES)} features and 3"),
     ("linear", lambda s: numbers(s, interceptVector=SHORT), "the coefficients are damaged"),
     ("linear", lambda s: numbers(s, interceptVector=ENDLESS), "the coefficients are damaged"),
     ("xgboost", lambda s: s[2].parameters.update(missing=-1.0), "another missing value"),

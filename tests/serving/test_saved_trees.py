@@ -44,7 +44,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"classifier_params": {"featuresCol": "others"}}, "featuresCol is 'others', expected 'features'"),
     ({"classifier_params": {"predictionCol": "other"}}, "inputCol is 'class_index', expected 'other'"),
     ({"classifier_params": {"thresholds": [0.2, 0.3, 0.5]}}, "thresholds for the classes' probabilities"),
-    ({"classifier": {"numFeatures": 7}}, "numFeatures is 7, the other stages have 48"),
+    ({"classifier": {"numFeatures": 7}}, f"numFeatures is 7, the other stages have {len(FEATURE_NAMES)}"),
     ({"classifier": {"numClasses": 2}}, "numClasses is 2, the other stages have 3"),
     ({"classifier": {"numTrees": 3}}, "holds 2 trees, not 3"),
     ({"weights": 0.5}, "different weights"),

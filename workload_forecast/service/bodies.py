@@ -73,7 +73,7 @@ Row = Annotated[
     dict[str, float | None],
     Field(
         description="Every feature by its name; null: unknown. "
-        "The calendar of an hour is always known. Names that are no feature are refused.",
+        "The calendar of an hour and the lead are always known. Names that are no feature are refused.",
         json_schema_extra={
             "properties": {name: {"type": ["number", "null"]} for name in FEATURE_NAMES},
             "required": list(FEATURE_NAMES),

@@ -31,7 +31,7 @@ EXAMPLE_ROW: Mapping[str, float | None] = {
     **{name: None for name in FEATURE_NAMES},
     "hour_of_day": 18, "weekday": 7, "day_of_month": 3, "week_of_year": 26, "month": 7, "year": 2016,
     "is_us_holiday": 0, "is_business_hour": 0, "is_morning": 0, "trend_days": 16985.75,
-    "total_load_lag_48h": 212.5, "total_load_mean_1d": 180.0, "observed_hours_7d": 24,
+    "lead_hours": 48, "total_load_lag_48h": 212.5, "total_load_mean_1d": 180.0, "observed_hours_7d": 24,
 }  # fmt: skip
 
 
