@@ -120,7 +120,13 @@ def test_parts_of_a_fleet_are_the_fleet(world: World, monkeypatch: pytest.Monkey
 
 
 def test_a_start_too_early_is_refused_with_the_times_that_can_be_answered(client: TestClient) -> None:
-    for start in (at(729), at(-5000), at(LENGTH + 731), datetime(9000, 1, 1), datetime(1, 2, 1)):
+    for start in (
+        at(LOOK_BACK_HOURS - 1),
+        at(-5000),
+        at(LENGTH + LOOK_BACK_HOURS + 1),
+        datetime(9000, 1, 1),
+        datetime(1, 2, 1),
+    ):
         problem = check_problem(client.post("/forecast", json={"server": "a", "start": text(start)}), 422, "invalid")
         assert problem["errors"][0]["where"] == "start"
     assert text(at(LOOK_BACK_HOURS)) in problem["detail"] or "no whole hour" in problem["detail"]
