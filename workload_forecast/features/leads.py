@@ -38,6 +38,14 @@ def lead_columns(last: int = HORIZON_HOURS) -> dict[str, npt.NDArray[np.int64] |
     return {LEAD: leads, FADING: np.array([fading(int(lead)) for lead in leads])}
 
 
+def hour_index() -> nw.Expr:
+    """Return the hours since 1970 of a row with the calendar.
+
+    An integer, because engines differ in how they add a column of hours to a time.
+    """
+    return (nw.col("trend_days") * DAY).round().cast(nw.Int64)
+
+
 def expected_columns(
     surprise: nw.Expr, weight: nw.Expr | float, lead: nw.Expr | int, spread: str
 ) -> dict[str, nw.Expr]:
@@ -71,9 +79,7 @@ def at_leads(hours: Frame, leads: Frame, origins: nw.Expr, spread: str) -> Frame
         origins: which hours are origins.
         spread: see :func:`expected_columns`.
     """
-    # an integer, because engines differ in how they add a column of hours to a time
-    index = (nw.col("trend_days") * DAY).round().cast(nw.Int64)
-    indexed = hours.with_columns(index.alias(_HOUR))
+    indexed = hours.with_columns(hour_index().alias(_HOUR))
     starts = indexed.filter(origins).select("server", nw.col(_HOUR).alias(_ORIGIN), nw.col(SURPRISE).alias(_BEFORE))
     pairs = starts.join(leads.select(LEAD, FADING), how="cross")
     targets = pairs.with_columns((nw.col(_ORIGIN) + nw.col(LEAD)).alias(_HOUR))

@@ -10,18 +10,18 @@ import pyarrow as pa
 from workload_forecast.config import Settings
 from workload_forecast.features.build import build_lead_features
 from workload_forecast.features.calendar import calendar_table
-from workload_forecast.features.leads import lead_columns
+from workload_forecast.features.leads import hour_index, lead_columns
 from workload_forecast.schemas import FEATURES, HOURLY_LOAD
 from workload_forecast.steps.runs import Result, Runs
 
-#: Hours from one origin to the next: every hour of the day is judged at eight leads.
-EVERY_HOURS = 6
+#: Hours from one origin to the next. It shares no divisor with 24: so each lead is judged at every hour of the day.
+EVERY_HOURS = 7
 
 
 def write_lead_rows(runs: Runs, settings: Settings, etl: Result, path: Path) -> int:
     """Make the rows of the ETL's hourly load into the folder ``path`` and return their number.
 
-    An origin is every sixth hour (5, 11, 17 and 23 o'clock UTC); each has the rows of its leads of 1 to 48 hours.
+    Every seventh hour is an origin; each has the rows of its leads of 1 to 48 hours.
     """
     engine = runs.engine("auto")
     hourly = engine.read_table(HOURLY_LOAD, etl.folder / HOURLY_LOAD.name)
@@ -31,7 +31,7 @@ def write_lead_rows(runs: Runs, settings: Settings, etl: Result, path: Path) -> 
         hourly,
         engine.from_arrow(calendar_table(span["first"], span["last"])),
         engine.from_arrow(pa.table(lead_columns())),
-        origins=nw.col("hour_of_day") % EVERY_HOURS == EVERY_HOURS - 1,
+        origins=hour_index() % EVERY_HOURS == 0,
         missing_hours=settings.missing_hours,
         materialise=engine.materialise,
     )
