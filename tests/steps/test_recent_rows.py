@@ -60,7 +60,13 @@ def test_labelled_rows_of_the_test_period(
     judged = recent.judged()
     assert judged.labels.tolist() == [position(load) for load in expected["total_load"]]
     majority = max(range(3), key=lambda index: (classes.count(index), -index))
-    assert set(judged.baselines) == {"majority", "class_48h_ago", "class_week_ago", "same_hour_mean_7d"}
+    assert set(judged.baselines) == {
+        "majority",
+        "class_48h_ago",
+        "last_same_hour",
+        "class_week_ago",
+        "same_hour_mean_7d",
+    }
     assert judged.baselines["majority"].tolist() == [majority] * len(expected)
     week = [majority if np.isnan(load) else position(load) for load in expected["total_load_lag_168h"]]
     assert judged.baselines["class_week_ago"].tolist() == week
