@@ -10,6 +10,7 @@ import yaml
 
 from workload_forecast import config
 from workload_forecast.cli import cli, run
+from workload_forecast.model.algorithms import ALGORITHMS
 
 PROJECT = Path(__file__).parents[1]
 ENTRY_POINTS = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
@@ -21,6 +22,7 @@ ENTRY_POINTS = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points
         ("train --duration ONE_YEAR", "'ONE_YEAR' is not one of 'ONE_MONTH', 'FULL', 'CUSTOM'"),
         ("train --max-depth 31", "31 is not in the range 1<=x<=30"),
         ("train --num-trees none", "'none' is not a valid integer"),
+        ("train --num-trees 50", "algorithm 'same_hour_mixture' has no parameter num_trees"),
         ("train --algorithm magic", "'magic' is not one of"),
         ("train --thresholds 5,1", "0 <= LOW < HIGH"),
         ("train --reuse perhaps", "'perhaps' is not a valid boolean"),
@@ -61,14 +63,15 @@ def test_mlproject_and_command_line_agree(name: str) -> None:
         assert f"--{parameter.replace('_', '-')} {{{parameter}}}" in ENTRY_POINTS[name]["command"]
 
 
-def test_defaults_are_those_of_the_requirements() -> None:
+def test_defaults_are_those_of_backtests_and_of_the_requirements() -> None:
     parameters = config.TrainingParameters()
-    assert (parameters.algorithm, parameters.num_trees, parameters.max_depth, parameters.seed) == (
-        "random_forest",
-        100,
-        8,
-        42,
-    )
+    assert (parameters.algorithm, parameters.values) == ("same_hour_mixture", {"seed": 42})
+    forest = ALGORITHMS[ENTRY_POINTS["tune"]["parameters"]["algorithm"]["default"]]
+    assert {name: forest.defaults[name] for name in ("num_trees", "max_depth", "seed")} == {
+        "num_trees": 100,
+        "max_depth": 8,
+        "seed": 42,
+    }
 
 
 def test_help_names_every_command_and_needs_nothing_heavy() -> None:

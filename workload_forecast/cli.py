@@ -52,9 +52,9 @@ _OPTIONS = {
     "config": _option("config", "", click.STRING, "Settings file (JSON) with dataFile, dates, thresholds."),
     "engine": _option("engine", "auto", _choice(*config.ENGINES), "What runs the ETL."),
     "debug": _option("debug", "FALSE", _choice(*config.DEBUG), "FILTER_IP keeps a few servers, for fast iterations."),
-    "algorithm": _option("algorithm", config.DEFAULT_ALGORITHM, _choice(*config.ALGORITHMS), "Kind of classifier."),
-    "num-trees": _option("num-trees", config.DEFAULT_NUM_TREES, click.IntRange(1, 5000), "Trees of the forest."),
-    "max-depth": _option("max-depth", config.DEFAULT_MAX_DEPTH, click.IntRange(1, 30), "Depth of a tree."),
+    "algorithm": _option("algorithm", config.DEFAULT_ALGORITHM, _choice(*config.ALGORITHMS), "Kind of model."),
+    "num-trees": _option("num-trees", "", _Optional(click.IntRange(1, 5000)), "Trees, of an algorithm that has some."),
+    "max-depth": _option("max-depth", "", _Optional(click.IntRange(1, 30)), "Depth of a tree, likewise."),
     "seed": _option("seed", config.DEFAULT_SEED, click.IntRange(0, 2**31 - 1), "Seed of everything random."),
     "folds": _option("folds", config.DEFAULT_FOLDS, click.IntRange(1, 1000), "Folds before the test period."),
     "leads": _option(
@@ -110,7 +110,8 @@ def _options(*names: str) -> Callable[[Command], Command]:
 
 
 _DATA = ("duration", "config", "engine", "debug")
-_TRAINING = ("algorithm", "num-trees", "max-depth", "seed", "thresholds")
+_PARAMETERS = ("num-trees", "max-depth", "seed", "thresholds")
+_TRAINING = ("algorithm", *_PARAMETERS)
 _SEARCH = ("max-evals", "strategy", "patience", "minimum-gain")
 _FOLDS = ("folds", "test-hours", "minimum-training-hours")
 
@@ -170,7 +171,9 @@ def backtest(folds: int, test_hours: int, minimum_training_hours: int, leads: st
 
 
 @cli.command()
-@_options(*_DATA, *_TRAINING, *_SEARCH, *_FOLDS, "reuse")
+@_options(*_DATA)
+@_option("algorithm", config.DEFAULT_TUNED_ALGORITHM, _choice(*config.ALGORITHMS), "Whose parameters are searched.")
+@_options(*_PARAMETERS, *_SEARCH, *_FOLDS, "reuse")
 def tune(
     folds: int,
     test_hours: int,

@@ -27,7 +27,7 @@ def family(checkout: Checkout) -> list[Run]:
 
 
 def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Checkout, small_settings: Path) -> None:
-    parameters = {"config": small_settings, "num_trees": 8, "max_depth": 4}
+    parameters = {"config": small_settings, "algorithm": "random_forest", "num_trees": 8, "max_depth": 4}
 
     first = checkout.mlflow_run("main", parameters)
 
@@ -69,7 +69,9 @@ def test_the_registered_model_scores_what_was_logged(checkout: Checkout, small_s
     """Load the model back in this process and evaluate it with scikit-learn: the logged metrics come out again."""
     from sklearn.metrics import accuracy_score, f1_score
 
-    done = checkout.mlflow_run("train", {"config": small_settings, "num_trees": 8, "max_depth": 4})
+    done = checkout.mlflow_run(
+        "train", {"config": small_settings, "algorithm": "random_forest", "num_trees": 8, "max_depth": 4}
+    )
     assert done.returncode == 0, done.stderr
     (run,) = [r for r in checkout.runs() if r.data.tags.get("workload_forecast.step") == "train"][-1:]
     mlflow.set_tracking_uri(f"sqlite:///{checkout.folder / 'mlflow.db'}")

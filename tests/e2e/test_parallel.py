@@ -33,7 +33,13 @@ def test_first_starts_do_not_race(checkout: Checkout, small_settings: Path, tmp_
 
 def test_trainings_at_once_register_a_version_each(checkout: Checkout, small_settings: Path, tmp_path: Path) -> None:
     def start(seed: int) -> str:
-        parameters = {"config": small_settings, "num_trees": 4, "max_depth": 3, "seed": seed}
+        parameters = {
+            "config": small_settings,
+            "algorithm": "random_forest",
+            "num_trees": 4,
+            "max_depth": 3,
+            "seed": seed,
+        }
         done = checkout.mlflow_run("train", parameters, shlex.quote(str(checkout.folder)), tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stderr

@@ -32,11 +32,12 @@ def saved(
     spark: SparkSession, algorithm: str, folder: Path, weights: tuple[float, ...] = (1.0, 1.0, 1.0)
 ) -> tuple[PipelineModel, SavedPipeline]:
     from workload_forecast.model.labels import label_column
-    from workload_forecast.model.pipeline import fit_model, own_parameters
+    from workload_forecast.model.pipeline import ALGORITHMS, fit_model
 
     table = feature_table(servers=5, days=20)
     rows = spark.read.parquet(str(write_parquet(table, folder / "features"))).filter("total_load is not null")
-    parameters = own_parameters(algorithm, {"max_depth": 5, "num_trees": 10, "max_iterations": 20})
+    small = {"max_depth": 5, "num_trees": 10, "max_iterations": 20}
+    parameters = {name: size for name, size in small.items() if name in ALGORITHMS[algorithm].defaults}
     model = fit_model(rows.select("*", label_column(CUTS)), algorithm, parameters, CUTS, weights)
     model.write().save(str(folder / "sparkml"))
     return model, read_pipeline(folder / "sparkml")

@@ -17,7 +17,7 @@ from tests.checkouts import generate_small_data, make_checkout, write_settings
 from tests.storage.machines.azurite import Azurite
 
 EXPERIMENT = "workload-forecast"
-PARAMETERS = {"num_trees": 5, "max_depth": 3}
+PARAMETERS = {"algorithm": "random_forest", "num_trees": 5, "max_depth": 3}
 
 
 @dataclass(frozen=True)

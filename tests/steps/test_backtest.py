@@ -14,7 +14,8 @@ from tests.steps.conftest import Project
 from workload_forecast.model.baselines import BASELINES
 
 FIRST, TEST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 13), datetime(2016, 6, 14, 23, 59, 59)
-SMALL = ("--num-trees", "3", "--max-depth", "3", "--folds", "2", "--test-hours", "36", "--minimum-training-hours", "96")
+FOREST = ("--algorithm", "random_forest", "--num-trees", "3", "--max-depth", "3")
+SMALL = (*FOREST, "--folds", "2", "--test-hours", "36", "--minimum-training-hours", "96")
 
 
 def settings(project: Project) -> str:

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from tests.steps.conftest import Project
 
 FIRST, TEST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 10), datetime(2016, 6, 11, 23, 59, 59)
-SMALL = ("--num-trees", "3", "--max-depth", "3", "--thresholds", "auto")
+SMALL = ("--algorithm", "random_forest", "--num-trees", "3", "--max-depth", "3", "--thresholds", "auto")
 
 
 def settings(project: Project, **checks: object) -> str:

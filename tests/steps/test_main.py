@@ -15,7 +15,7 @@ from workload_forecast.registry.log_model import MODEL_NAME
 from workload_forecast.registry.promotion import CHAMPION, find_version, read_decision, version_of
 
 FIRST, TEST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 16), datetime(2016, 6, 20, 23, 59, 59)
-TREES = ("--num-trees", "5", "--max-depth", "5")
+TREES = ("--algorithm", "random_forest", "--num-trees", "5", "--max-depth", "5")
 
 
 def settings(project: Project, **more: Any) -> str:

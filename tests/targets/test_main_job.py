@@ -96,7 +96,7 @@ def project(
 
 @pytest.fixture(scope="module")
 def local(project: Project) -> Run:
-    return project.get(project.run("local", "main", num_trees="8", max_depth="4"))
+    return project.get(project.run("local", "main", algorithm="random_forest", num_trees="8", max_depth="4"))
 
 
 def outcome(run: Run) -> dict[str, float]:
@@ -108,7 +108,7 @@ def test_the_metrics_are_those_of_a_local_run(project: Project, local: Run, back
     expected = outcome(local)
     assert expected["test_macro_f1"] > 0
 
-    run = project.get(project.run(backend, "main", num_trees="8", max_depth="4"))
+    run = project.get(project.run(backend, "main", algorithm="random_forest", num_trees="8", max_depth="4"))
 
     assert outcome(run) == pytest.approx(expected, rel=1e-9)
     assert run.data.tags["workload_forecast.target_type"] == backend

@@ -52,24 +52,33 @@ def resolve_parameters(algorithm: str, parameters: Parameters | None = None) -> 
         ModelError: the algorithm is unknown.
         SettingsError: a parameter is unknown to the algorithm.
     """
-    own = own_parameters(algorithm, parameters or {})
-    unknown = [name for name in parameters or {} if name not in own]
+    defaults = _defaults(algorithm)
+    unknown = [name for name in parameters or {} if name not in defaults]
     if unknown:
-        known = ", ".join(ALGORITHMS[algorithm].defaults) or "none at all"
-        raise SettingsError(f"algorithm '{algorithm}' has no parameter {', '.join(unknown)}; it has {known}.")
-    return {**ALGORITHMS[algorithm].defaults, **own}
+        raise SettingsError(
+            f"algorithm '{algorithm}' has no parameter {', '.join(unknown)} (it has "
+            f"{', '.join(defaults) or 'none at all'}): leave it out, or choose another algorithm."
+        )
+    return {**defaults, **(parameters or {})}
 
 
 def own_parameters(algorithm: str, parameters: Parameters) -> dict[str, Parameter]:
-    """Those of ``parameters`` that the algorithm has: the command line gives every algorithm the same ones.
+    """The parameters without the seed, which every step is given, where nothing in the algorithm is random.
 
     Raises:
         ModelError: the algorithm is unknown.
+        SettingsError: another parameter is unknown to the algorithm.
     """
+    defaults = _defaults(algorithm)
+    own = {name: value for name, value in parameters.items() if name != "seed" or name in defaults}
+    resolve_parameters(algorithm, own)
+    return own
+
+
+def _defaults(algorithm: str) -> Parameters:
     if algorithm not in ALGORITHMS:
         raise ModelError(f"algorithm '{algorithm}' is unknown; choose one of {', '.join(ALGORITHMS)}.")
-    defaults = ALGORITHMS[algorithm].defaults
-    return {name: value for name, value in parameters.items() if name in defaults}
+    return ALGORITHMS[algorithm].defaults
 
 
 def make_pipeline(

@@ -40,6 +40,7 @@ def run_backtest(
 ) -> Result:
     """Run the entry point: the run is the backtest's own, with the ETL nested in it."""
     folds_before_test(split_of(options.settings), plan)
+    own_parameters(parameters.algorithm, parameters.values)
     with open_runs("backtest", reuse=reuse) as runs:
         source = data_source(runs, options.settings)
         with runs.child("etl"):

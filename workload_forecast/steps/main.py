@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workload_forecast.config import TrainingParameters
+from workload_forecast.model.pipeline import own_parameters
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import data_source
 from workload_forecast.steps.promote import promote_trained
@@ -16,6 +17,7 @@ def run_main(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool
     A model that is not promoted is no failure of the job: the run ``promote`` and the last lines say so.
     """
     split_of(options.settings)
+    own_parameters(parameters.algorithm, parameters.values)
     with open_runs("main", reuse=reuse) as runs:
         source = data_source(runs, options.settings)
         with runs.child("etl"):

@@ -27,6 +27,7 @@ from workload_forecast.steps.runs import Result, Runs, Step, open_runs
 def run_train(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool) -> Result:
     """Run the entry point: the run is the training's own, with the ETL nested in it."""
     split_of(options.settings)
+    own_parameters(parameters.algorithm, parameters.values)
     with open_runs("train", reuse=reuse) as runs:
         source = data_source(runs, options.settings)
         with runs.child("etl"):

@@ -38,6 +38,7 @@ def run_tune(
     """Run the entry point: data → ETL → search → training with the best parameters; return the training's result."""
     search_space(parameters.algorithm)
     folds_before_test(split_of(options.settings), fold_plan)
+    first_parameters(parameters)
     with open_runs("tune", reuse=reuse) as runs:
         source = data_source(runs, options.settings)
         with runs.child("etl"):
