@@ -13,7 +13,9 @@ from workload_forecast.model.evaluation import (
     count_calibration,
     count_outcomes,
     evaluate,
+    with_forecast,
 )
+from workload_forecast.sources import NAIVE_FORECASTS, NONE, Sources
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -88,3 +90,27 @@ def test_calibration_agrees_with_numpy(scored, rows: pd.DataFrame) -> None:  # t
                 assert (found["mean_probability"].item(), found["observed_share"].item()) == pytest.approx(expected)
                 distance += abs(expected[0] - expected[1]) * inside.sum()
     assert calibration_error(table, "test") == pytest.approx(distance / p.size)
+
+
+def test_what_is_said_in_operation_follows_the_sources(spark: SparkSession) -> None:
+    naive = list(NAIVE_FORECASTS)
+    sources = Sources("class_week_ago", {"a": "model", "b": "last_same_hour", "c": NONE})
+    random = np.random.default_rng(5)
+    records = [
+        (
+            str(random.choice(["a", "b", "c", "new"])),
+            float(random.integers(0, 3)),
+            *map(float, random.integers(0, 3, 4)),
+        )
+        for _ in range(200)
+    ]
+    records = [(r[0], r[1], *(None if random.random() < 0.2 else value for value in r[2:])) for r in records]
+    types = "server string, model double, " + ", ".join(f"by_{name} double" for name in naive)
+    found = with_forecast(spark.createDataFrame(records, types), sources).collect()
+    assert len(found) == len(records)
+    for row in found:
+        source = {"a": "model", "b": "last_same_hour", "c": "model"}.get(row["server"], "class_week_ago")
+        said = None if source == "model" else row[f"by_{source}"]
+        assert row["forecast"] == (row["model"] if said is None else said)
+    unnamed = with_forecast(spark.createDataFrame(records, types), Sources()).collect()
+    assert all(row["forecast"] == row["model"] for row in unnamed)

@@ -17,11 +17,11 @@ from workload_forecast.errors import ModelError, SettingsError
 from workload_forecast.model import rows as rows_module
 from workload_forecast.model.backtest import backtest
 from workload_forecast.model.baselines import BASELINES, MAJORITY
-from workload_forecast.model.evaluation import MODEL
 from workload_forecast.model.fold_calibration import calibration_table
 from workload_forecast.model.fold_rows import PROBABILITIES, FoldData, judge_fold
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult
+from workload_forecast.sources import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ HISTORY = {
 
 @pytest.fixture(scope="module")
 def judged(features: DataFrame, split: TimeSplit) -> Iterator[tuple[FoldData, pd.DataFrame]]:
-    with closing(FoldData(features, split, "auto", fold=4)) as data:
+    with closing(FoldData.of_features(features, split, "auto", fold=4)) as data:
         yield data, data.judge("random_forest", TREES)
 
 
@@ -148,7 +148,7 @@ def test_wrong_questions_are_answered_with_an_error(
     with pytest.raises(ModelError, match=r"Spark cannot fit random_forest with .*'max_depth': 99"):
         judged[0].judge("random_forest", {"max_depth": 99})
     with pytest.raises(ModelError, match="single load class"):
-        FoldData(features, split, Thresholds(1e6, 1e7), fold=1)
+        FoldData.of_features(features, split, Thresholds(1e6, 1e7), fold=1)
 
 
 def test_rows_are_kept_until_the_fold_is_closed(spark: SparkSession, features: DataFrame, split: TimeSplit) -> None:
@@ -157,9 +157,9 @@ def test_rows_are_kept_until_the_fold_is_closed(spark: SparkSession, features: D
 
     before = kept()
     # thresholds of its own: what is kept for the other tests is another frame
-    with closing(FoldData(features, split, Thresholds(200, 300), fold=0)):
+    with closing(FoldData.of_features(features, split, Thresholds(200, 300), fold=0)):
         assert kept() > before
     assert kept() == before
     with pytest.raises(ModelError):
-        FoldData(features, split, Thresholds(1e6, 1e7), fold=1)
+        FoldData.of_features(features, split, Thresholds(1e6, 1e7), fold=1)
     assert kept() == before

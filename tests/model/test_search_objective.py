@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from workload_forecast.model.baselines import BASELINES, MAJORITY
-from workload_forecast.model.evaluation import MODEL
 from workload_forecast.model.search_objective import outcome
+from workload_forecast.sources import MODEL
 
 
 def judged(rows: int, seed: int = 3) -> pd.DataFrame:

@@ -37,6 +37,7 @@ def test_thresholds_are_learnt_from_training_rows_alone(
 @pytest.mark.spark
 def test_metrics_hold_the_model_and_every_baseline(result: TrainingResult) -> None:
     expected = {f"{split}_{metric}" for split in ("train", "test") for metric in METRICS}
+    expected |= {f"forecast_test_{metric}" for metric in METRICS}
     expected |= {f"baseline_{name}_test_{metric}" for name in BASELINES for metric in METRICS}
     assert expected <= set(result.metrics)
     assert all(math.isfinite(value) for value in result.metrics.values())
@@ -53,7 +54,7 @@ def test_metrics_hold_the_model_and_every_baseline(result: TrainingResult) -> No
 @pytest.mark.spark
 def test_every_metric_is_in_the_table_of_the_docstring(result: TrainingResult) -> None:
     text = training.__doc__ or ""
-    templates = ("train_", "test_", "baseline_")
+    templates = ("train_", "test_", "forecast_", "baseline_")
     undocumented = [name for name in result.metrics if f"``{name}``" not in text and not name.startswith(templates)]
     assert undocumented == []
 

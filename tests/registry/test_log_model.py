@@ -22,6 +22,7 @@ from workload_forecast.model.training import TrainingResult, train
 from workload_forecast.registry.log_model import RegisteredVersion, log_model, requirements, signature
 from workload_forecast.registry.log_training import log_training
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES, HOURLY_LOAD
+from workload_forecast.sources import Sources
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -61,7 +62,7 @@ pytestmark = pytest.mark.spark
 def test_the_loaded_spark_model_gives_the_logged_metrics_again(logged: Logged) -> None:
     model = mlflow.spark.load_model(logged.registered.uri)
     rows = labelled_rows(logged.features, SPLIT, THRESHOLDS, training_rows=1)
-    scores = evaluate(count_outcomes(score_rows(model, rows, THRESHOLDS, majority=0.0))).scores
+    scores = evaluate(count_outcomes(score_rows(model, rows, THRESHOLDS, 0.0, Sources()))).scores
     found = scores[scores["predictor"] == "model"].set_index("split")
     stored = mlflow.get_run(logged.run_id).data.metrics
     for split in ("train", "test"):

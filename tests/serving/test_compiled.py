@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 
 from tests.feature_tables import feature_table
-from tests.serving.conftest import facts_of, lag_forest
+from tests.serving.conftest import SHARES, facts_of, lag_forest
 from workload_forecast.errors import ModelError
 from workload_forecast.schemas import FEATURE_NAMES
 from workload_forecast.serving.compiled import FACTS, SUMS, TREES, compile_trees, read_compiled
 from workload_forecast.serving.facts import read_facts
 from workload_forecast.serving.saved_models import read_pipeline
 from workload_forecast.serving.scorer import Scorer
+from workload_forecast.sources import Sources
 
 
 def test_a_stored_model_answers_like_the_one_in_memory(lag_model: Path) -> None:
@@ -55,6 +57,7 @@ def trees(folder: Path, content: bytes) -> None:
     signed(folder)
 
 
+GATE: dict[str, Any] = {"fleet": "model", "servers": {}, "shares": {}}
 FORM: dict[str, Any] = {"kind": "votes", "weights": [], "coefficients": [], "intercepts": []}
 
 DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
@@ -68,7 +71,13 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda f: trees(f, b""), "trees.treelite"),
     (lambda f: trees(f, b"\x80\x04K\x01."), "trees.treelite"),
     (lambda f: trees(f, (f / TREES).read_bytes()[:100]), "trees.treelite"),
-    (lambda f: set_fact(f, format=3), "has format 3, this version of the project reads 1 to 2: install"),
+    (lambda f: set_fact(f, format=4), "has format 4, this version of the project reads 1 to 3: install"),
+    (lambda f: set_fact(f, sources=...), "facts are not what this project writes: KeyError"),
+    (lambda f: set_fact(f, sources={**GATE, "fleet": "oracle"}), "cannot be right: source 'oracle'"),
+    (lambda f: set_fact(f, sources={**GATE, "fleet": "none"}), "no answer for any server"),
+    (lambda f: set_fact(f, sources={**GATE, "servers": {"a": "class_week_ago"}}), "no shares of class_week_ago"),
+    (lambda f: set_fact(f, sources={**GATE, "shares": {"class_week_ago": [[1, 0, 0]]}}),
+     "cannot be right: the shares of class_week_ago"),
     (lambda f: set_fact(f, form=...), "facts are not what this project writes: KeyError"),
     (lambda f: set_fact(f, form={**FORM, "kind": "oracle"}), "cannot be right: form 'oracle'"),
     (lambda f: set_fact(f, form={**FORM, "kind": "linear"}), "cannot be right: form 'linear'"),
@@ -101,6 +110,15 @@ def test_a_changed_cut_or_foreign_file_is_refused_in_one_line(
 def test_facts_survive_json(tmp_path: Path) -> None:
     facts = facts_of(read_pipeline(lag_forest().save(tmp_path)))
     assert read_facts(facts.to_json()) == facts
+    gated = replace(facts, sources=Sources("class_week_ago", {"a": "none"}, {"class_week_ago": SHARES}))
+    assert read_facts(gated.to_json()) == gated
+
+
+def test_facts_of_the_format_before_have_the_model_answer_everywhere(tmp_path: Path) -> None:
+    facts = facts_of(read_pipeline(lag_forest().save(tmp_path)))
+    content = json.loads(facts.to_json())
+    del content["sources"]
+    assert read_facts(json.dumps({**content, "format": 2})) == facts
 
 
 def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
@@ -110,7 +128,7 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
 
 def test_what_was_compiled_before_there_were_forms_is_read_as_votes(lag_model: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(lag_model, tmp_path / "model"))
-    set_fact(folder, format=1, form=...)
+    set_fact(folder, format=1, form=..., sources=...)
     older, rows = Scorer.load(folder), feature_table(servers=1, days=5)
     assert older.facts == Scorer.load(lag_model).facts
     assert np.array_equal(older.predict_proba(rows), Scorer.load(lag_model).predict_proba(rows))

@@ -9,20 +9,11 @@ from pyspark.sql import functions as F
 
 from workload_forecast.config import Thresholds
 from workload_forecast.model.labels import class_of
-from workload_forecast.schemas import LAST_SAME_HOUR
+from workload_forecast.sources import NAIVE_FORECASTS
 
 MAJORITY = "majority"
 
-#: Each baseline's feature, a load that was known a horizon ahead; it is cut into classes by the same thresholds.
-#: In rows that are forecast 48 hours ahead the load 48 hours ago is also the last known one of the same hour.
-HISTORY_BASELINES: Mapping[str, str] = {
-    "class_48h_ago": "total_load_lag_48h",
-    "last_same_hour": LAST_SAME_HOUR,
-    "class_week_ago": "total_load_lag_168h",
-    "same_hour_mean_7d": "total_load_same_hour_mean_7d",
-}
-
-BASELINES = (MAJORITY, *HISTORY_BASELINES)
+BASELINES = (MAJORITY, *NAIVE_FORECASTS)
 
 
 def majority_class(counts: Mapping[float, int]) -> float:
@@ -42,5 +33,5 @@ def baseline_columns(thresholds: Thresholds, majority: float) -> list[Column]:
 
 
 def history_classes(thresholds: Thresholds) -> dict[str, Column]:
-    """The label that each of :data:`HISTORY_BASELINES` says by itself: null where its history is unknown."""
-    return {name: class_of(F.col(feature), thresholds) for name, feature in HISTORY_BASELINES.items()}
+    """The label that each of :data:`NAIVE_FORECASTS` says by itself: null where its history is unknown."""
+    return {name: class_of(F.col(feature), thresholds) for name, feature in NAIVE_FORECASTS.items()}

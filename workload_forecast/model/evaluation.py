@@ -16,34 +16,64 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from workload_forecast.config import Thresholds
-from workload_forecast.model.baselines import BASELINES, baseline_columns
+from workload_forecast.model.baselines import BASELINES, baseline_columns, history_classes
 from workload_forecast.model.labels import LABEL
 from workload_forecast.model.metrics import Matrix, accuracy, confusion_scores
 from workload_forecast.model.pipeline import CLASS_INDEX, PROBABILITY
 from workload_forecast.model.split import SPLIT, SPLITS
 from workload_forecast.schemas import CLASSES
+from workload_forecast.sources import MODEL, NAIVE_FORECASTS, Sources
 
-MODEL = "model"
-PREDICTORS = (MODEL, *BASELINES)
+#: What is said in operation: the model's answer or, where the training chose it, a naive forecast's.
+FORECAST = "forecast"
+PREDICTORS = (MODEL, FORECAST, *BASELINES)
 
 #: Equally wide bins of the predicted probability, for the calibration.
 CALIBRATION_BINS = 10
 
 
-def score_rows(model: PipelineModel, rows: DataFrame, thresholds: Thresholds, majority: float) -> DataFrame:
-    """Predictions of the model and of every baseline for labelled rows, lazily.
+def score_rows(
+    model: PipelineModel, rows: DataFrame, thresholds: Thresholds, majority: float, sources: Sources
+) -> DataFrame:
+    """Predictions of the model, of what is said in operation and of every baseline for labelled rows, lazily.
 
     Columns: ``server``, ``hour_of_day``, ``split``, ``label``, one predicted label for each of :data:`PREDICTORS`, and
     ``probability`` (an array, one a class).
     """
-    return model.transform(rows).select(
+    answers = model.transform(rows).select(
         "server",
         "hour_of_day",
         SPLIT,
         LABEL,
         *answer_columns(),
         *baseline_columns(thresholds, majority),
+        *(said.alias(_by(name)) for name, said in history_classes(thresholds).items()),
     )
+    return with_forecast(answers, sources).drop(*map(_by, NAIVE_FORECASTS))
+
+
+def with_forecast(answers: DataFrame, sources: Sources) -> DataFrame:
+    """With the column :data:`FORECAST`, from the model's and each naive forecast's own answer (null where unknown).
+
+    A server that gets no answer is judged by the model's: to say nothing is no way to a better score.
+    """
+    if not sources.servers:
+        return answers.withColumn(FORECAST, _said_by(F.lit(sources.fleet)))
+    named = answers.sparkSession.createDataFrame(sorted(sources.servers.items()), "server string, source string")
+    source = F.coalesce(F.col("source"), F.lit(sources.fleet))
+    joined = answers.join(F.broadcast(named), "server", "left")
+    return joined.withColumn(FORECAST, _said_by(source)).drop("source")
+
+
+def _said_by(source: Column) -> Column:
+    chosen = F.col(MODEL)
+    for name in NAIVE_FORECASTS:
+        chosen = F.when(source == name, F.coalesce(F.col(_by(name)), F.col(MODEL))).otherwise(chosen)
+    return chosen
+
+
+def _by(name: str) -> str:
+    return f"by_{name}"
 
 
 def answer_columns() -> list[Column]:

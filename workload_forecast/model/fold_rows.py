@@ -20,16 +20,16 @@ from pyspark.sql import functions as F
 
 from workload_forecast.config import ClassWeights, Thresholds
 from workload_forecast.errors import ModelError
-from workload_forecast.model.baselines import HISTORY_BASELINES, MAJORITY, history_classes, majority_class
-from workload_forecast.model.evaluation import MODEL, answer_columns
+from workload_forecast.model.baselines import MAJORITY, history_classes, majority_class
+from workload_forecast.model.evaluation import answer_columns
 from workload_forecast.model.judged_rows import FOLD, LEAD
 from workload_forecast.model.labels import LABEL
 from workload_forecast.model.pipeline import PROBABILITY, Parameters, fit_model
-from workload_forecast.model.rows import check_labels, count_labels
+from workload_forecast.model.rows import check_labels, count_labels, kept, order_rows
 from workload_forecast.model.split import SPLIT, TEST, TRAIN, TimeSplit
-from workload_forecast.model.training import kept, order_rows
 from workload_forecast.model.weights import EQUAL, class_weights
 from workload_forecast.schemas import CLASSES
+from workload_forecast.sources import MODEL, NAIVE_FORECASTS
 
 PROBABILITIES = tuple(f"probability_{name}" for name in CLASSES)
 
@@ -40,7 +40,7 @@ _LEAD_HOURS = "lead_hours"
 
 
 class FoldData:
-    """One fold's rows, kept by Spark until :meth:`close`; ``with contextlib.closing(FoldData(…)) as data`` calls it.
+    """One fold's rows, kept by Spark until :meth:`close`, which ``with contextlib.closing(…) as data`` calls.
 
     Attributes:
         fold: its number.
@@ -52,20 +52,19 @@ class FoldData:
 
     def __init__(
         self,
-        features: DataFrame,
+        rows: DataFrame,
         split: TimeSplit,
-        thresholds: Thresholds | Literal["auto"],
+        thresholds: Thresholds,
         fold: int,
         weighting: ClassWeights | None = None,
     ) -> None:
-        """Prepare a fold of the feature table.
+        """Prepare a fold of labelled rows in order (:func:`~workload_forecast.model.rows.labelled_rows`).
 
         Raises:
-            DataError: its training or test period has no labelled rows.
-            ModelError: the training rows hold a single class, or make no three where the thresholds are ``auto``.
+            ModelError: the training rows hold a single class.
         """
-        self.fold, self.split = fold, split
-        _, self.thresholds, ordered = order_rows(features, split, thresholds)
+        self.fold, self.split, self.thresholds = fold, split, thresholds
+        ordered = rows.withColumn(SPLIT, split.column()).filter(F.col(SPLIT).isNotNull())
         with ExitStack() as stack:
             self._rows = stack.enter_context(kept(ordered.withColumn(_ROW, F.monotonically_increasing_id())))
             training = count_labels(self._rows)[TRAIN]
@@ -75,6 +74,24 @@ class FoldData:
             self._test = self._rows.filter(F.col(SPLIT) == TEST)
             self._numbers, self._known = self._fetch_known()
             self._stack = stack.pop_all()
+
+    @classmethod
+    def of_features(
+        cls,
+        features: DataFrame,
+        split: TimeSplit,
+        thresholds: Thresholds | Literal["auto"],
+        fold: int,
+        weighting: ClassWeights | None = None,
+    ) -> FoldData:
+        """Prepare a fold of the feature table.
+
+        Raises:
+            DataError: its training or test period has no labelled rows.
+            ModelError: the training rows hold a single class, or make no three where the thresholds are ``auto``.
+        """
+        _, cuts, ordered = order_rows(features, split, thresholds)
+        return cls(ordered, split, cuts, fold, weighting)
 
     def close(self) -> None:
         """Let the rows go."""
@@ -124,7 +141,7 @@ class FoldData:
         columns |= {name: found[name].to_numpy() for name in ("hour", *([LEAD] if leads else []), LABEL)}
         columns[MAJORITY] = np.full(len(found), self.majority, dtype=np.int8)
         columns |= {
-            name: found[name].to_pandas(types_mapper={pa.int8(): pd.Int8Dtype()}.get) for name in HISTORY_BASELINES
+            name: found[name].to_pandas(types_mapper={pa.int8(): pd.Int8Dtype()}.get) for name in NAIVE_FORECASTS
         }
         return found[_ROW].to_numpy(), pd.DataFrame(columns)
 
@@ -142,7 +159,7 @@ def judge_fold(
     Raises:
         DataError, ModelError, SettingsError: as :class:`FoldData` and :meth:`FoldData.judge` do.
     """
-    with closing(FoldData(features, split, thresholds, fold)) as data:
+    with closing(FoldData.of_features(features, split, thresholds, fold)) as data:
         return data.judge(algorithm, parameters)
 
 

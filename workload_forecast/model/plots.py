@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from workload_forecast.model.evaluation import CALIBRATION_BINS, MODEL, PREDICTORS
+from workload_forecast.model.evaluation import CALIBRATION_BINS, PREDICTORS
 from workload_forecast.model.metrics import Matrix
 from workload_forecast.schemas import CLASSES
+from workload_forecast.sources import MODEL
 
 BLUE, ORANGE, GREEN, VERMILION, GREY, INK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#B0B5BA", "#333333"
 CLASS_STYLES: Mapping[str, tuple[str, str]] = {"low": (BLUE, "o"), "medium": (ORANGE, "s"), "high": (VERMILION, "^")}

@@ -7,15 +7,17 @@ the files' layout, the order of the rows or the number of cores.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from workload_forecast.config import Thresholds
 from workload_forecast.errors import DataError, ModelError
-from workload_forecast.model.labels import LABEL, label_column
+from workload_forecast.model.labels import LABEL, label_column, terciles
 from workload_forecast.model.split import SPLIT, SPLITS, TRAIN, TimeSplit
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES, PRIMARY_MEASURE
 
@@ -106,3 +108,36 @@ def check_labels(training: Mapping[float, int], thresholds: Thresholds) -> None:
             f"the training rows hold a single load class ({shares}) with thresholds low={thresholds.low:g}, "
             f"high={thresholds.high:g}: set thresholds between the loads that occur, or use 'auto'."
         )
+
+
+def order_rows(
+    features: DataFrame, split: TimeSplit, thresholds: Thresholds | Literal["auto"]
+) -> tuple[dict[str, SplitRows], Thresholds, DataFrame]:
+    """Count the rows of a split, resolve the thresholds on its training rows, and label and order them, lazily.
+
+    Raises:
+        DataError: a split has no labelled rows.
+        ModelError: thresholds ``auto`` find no three classes in the training rows.
+    """
+    counts = count_rows(features, split)
+    cuts = resolve_thresholds(features, split, thresholds)
+    return counts, cuts, labelled_rows(features, split, cuts, counts[TRAIN].labelled)
+
+
+def resolve_thresholds(features: DataFrame, split: TimeSplit, thresholds: Thresholds | Literal["auto"]) -> Thresholds:
+    """The thresholds themselves or, for ``auto``, the terciles of the training period.
+
+    Raises:
+        ModelError: thresholds ``auto`` find no three classes in the training rows.
+    """
+    return terciles(training_period(features, split)) if isinstance(thresholds, str) else thresholds
+
+
+@contextmanager
+def kept(frame: DataFrame) -> Iterator[DataFrame]:
+    """Keep the rows of a frame that is read several times, and let them go afterwards."""
+    persisted = frame.persist()
+    try:
+        yield persisted
+    finally:
+        persisted.unpersist()

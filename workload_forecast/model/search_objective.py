@@ -23,12 +23,12 @@ from pyspark.sql import DataFrame
 
 from workload_forecast.config import ClassWeights, Thresholds
 from workload_forecast.model.baselines import BASELINES, MAJORITY
-from workload_forecast.model.evaluation import MODEL
 from workload_forecast.model.fold_rows import FoldData
 from workload_forecast.model.judged_rows import FOLD, judged_rows
 from workload_forecast.model.metrics import confusion_scores
 from workload_forecast.model.search import Objective, Outcome
 from workload_forecast.model.split import TimeSplit
+from workload_forecast.sources import MODEL
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def fold_objective(
     """
     with ExitStack() as stack:
         prepared = [
-            stack.enter_context(closing(FoldData(features, split, thresholds, number, weighting)))
+            stack.enter_context(closing(FoldData.of_features(features, split, thresholds, number, weighting)))
             for number, split in enumerate(folds, start=1)
         ]
         yield lambda parameters: outcome(pd.concat([fold.judge(algorithm, parameters) for fold in prepared]))

@@ -9,6 +9,8 @@ name                                             meaning
 ``train_unlabelled_rows``, ``test_…``            rows of the period that were left out: their load is unknown
 ``train_<metric>``, ``test_<metric>``            the model; ``<metric>`` is any of
                                                  :data:`~workload_forecast.model.metrics.METRICS`
+``forecast_test_<metric>``                       what is said in operation: the model, or what was chosen in its place
+                                                 (:mod:`~workload_forecast.model.gating`)
 ``baseline_<name>_test_<metric>``                each of :data:`~workload_forecast.model.baselines.BASELINES`
 ``best_baseline_test_macro_f1``                  the greatest macro-F1 of a baseline
 ``test_macro_f1_gain``                           the model's macro-F1 less that one: above 0, the model is worth it
@@ -23,8 +25,7 @@ name                                             meaning
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,10 +37,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from workload_forecast.config import ClassWeights, Thresholds
+from workload_forecast.gate_limits import GateLimits
 from workload_forecast.model import plots
 from workload_forecast.model.baselines import BASELINES, majority_class
 from workload_forecast.model.evaluation import (
-    MODEL,
+    FORECAST,
     Evaluation,
     brier_score,
     calibration_error,
@@ -48,22 +50,22 @@ from workload_forecast.model.evaluation import (
     evaluate,
     score_rows,
 )
+from workload_forecast.model.gating import Asked, judge_sources
 from workload_forecast.model.importance import feature_importances
-from workload_forecast.model.labels import terciles
 from workload_forecast.model.metrics import confusion_scores
 from workload_forecast.model.pipeline import Parameter, Parameters, fit_model, make_pipeline, resolve_parameters
 from workload_forecast.model.rows import (
     SplitRows,
     check_labels,
     count_labels,
-    count_rows,
-    labelled_rows,
-    training_period,
+    kept,
+    order_rows,
 )
 from workload_forecast.model.split import SPLIT, SPLITS, TEST, TRAIN, TimeSplit
 from workload_forecast.model.weights import EQUAL, Weights, class_weights
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES
+from workload_forecast.sources import MODEL, Sources
 
 SERVER_QUANTILES = (10, 25, 50, 75, 90)
 EXAMPLE_ROWS = 5
@@ -86,6 +88,7 @@ class TrainingResult:
     tables: Mapping[str, pd.DataFrame]
     figures: Mapping[str, Figure]
     example: pd.DataFrame  #: the first test rows' features, unknown ones as NaN
+    sources: Sources  #: who answers for which server
 
 
 def train(
@@ -96,11 +99,14 @@ def train(
     parameters: Parameters | None = None,
     progress: Progress | None = None,
     weighting: ClassWeights | None = None,
+    gate: GateLimits | None = None,
 ) -> TrainingResult:
     """Fit ``algorithm`` to the training rows of the feature table and evaluate it, and the baselines, on both splits.
 
     Everything that is learnt (model, majority class, thresholds where they are ``auto``) is learnt from training rows
     only. The same data, seed and parameters give the same model whatever the order or partitioning of the rows.
+    By the limits ``gate``, who answers in operation is chosen on the last days of the training, before the model itself
+    is fitted (:mod:`~workload_forecast.model.gating`); None: the model.
 
     Raises:
         DataError: a split has no labelled rows.
@@ -117,6 +123,8 @@ def train(
             labels = count_labels(rows)
             check_labels(labels[TRAIN], cuts)
             weights = class_weights(weighting, labels[TRAIN]) if weighting else EQUAL
+        asked = Asked(algorithm, resolved, cuts, weighting)
+        sources, servers = judge_sources(rows, split, asked, gate, progress) if gate else (Sources(), None)
         trained_on = f"{counts[TRAIN].labelled:,} rows × {len(FEATURE_NAMES)} features"
         with progress.stage("train: fit") as stage:
             stage.detail = f"({algorithm}, {trained_on})"
@@ -124,7 +132,7 @@ def train(
         scored_count = sum(count.labelled for count in counts.values())
         with progress.stage("train: evaluate") as stage:
             stage.detail = f"({scored_count:,} rows)"
-            with kept(score_rows(model, rows, cuts, majority_class(labels[TRAIN]))) as scored:
+            with kept(score_rows(model, rows, cuts, majority_class(labels[TRAIN]), sources)) as scored:
                 evaluation = evaluate(count_outcomes(scored))
                 calibration = count_calibration(scored)
             example = _example(rows)
@@ -153,43 +161,12 @@ def train(
             "accuracy_by_server": evaluation.by_server,
             "accuracy_by_hour_of_day": evaluation.by_hour_of_day,
             "feature_importance": importances,
+            **({} if servers is None else {"sources": servers}),
         },
         figures=figures,
         example=example,
+        sources=sources,
     )
-
-
-def order_rows(
-    features: DataFrame, split: TimeSplit, thresholds: Thresholds | Literal["auto"]
-) -> tuple[dict[str, SplitRows], Thresholds, DataFrame]:
-    """Count the rows of a split, resolve the thresholds on its training rows, and label and order them, lazily.
-
-    Raises:
-        DataError: a split has no labelled rows.
-        ModelError: thresholds ``auto`` find no three classes in the training rows.
-    """
-    counts = count_rows(features, split)
-    cuts = resolve_thresholds(features, split, thresholds)
-    return counts, cuts, labelled_rows(features, split, cuts, counts[TRAIN].labelled)
-
-
-def resolve_thresholds(features: DataFrame, split: TimeSplit, thresholds: Thresholds | Literal["auto"]) -> Thresholds:
-    """The thresholds themselves or, for ``auto``, the terciles of the training period.
-
-    Raises:
-        ModelError: thresholds ``auto`` find no three classes in the training rows.
-    """
-    return terciles(training_period(features, split)) if isinstance(thresholds, str) else thresholds
-
-
-@contextmanager
-def kept(frame: DataFrame) -> Iterator[DataFrame]:
-    """Keep the rows of a frame that is read several times, and let them go afterwards."""
-    persisted = frame.persist()
-    try:
-        yield persisted
-    finally:
-        persisted.unpersist()
 
 
 def best_baseline(evaluation: Evaluation) -> str:
@@ -206,9 +183,9 @@ def summarise(evaluation: Evaluation, calibration: pd.DataFrame, best: str) -> d
         metrics |= {f"{name}_{metric}": value for metric, value in confusion_scores(matrix).items()}
         metrics[f"{name}_brier"] = brier_score(calibration, name)
         metrics[f"{name}_calibration_error"] = calibration_error(calibration, name)
-    for baseline in BASELINES:
-        scores = confusion_scores(evaluation.matrices[TEST, baseline])
-        metrics |= {f"baseline_{baseline}_{TEST}_{metric}": value for metric, value in scores.items()}
+    for prefix, predictor in ((FORECAST, FORECAST), *((f"baseline_{name}", name) for name in BASELINES)):
+        scores = confusion_scores(evaluation.matrices[TEST, predictor])
+        metrics |= {f"{prefix}_{TEST}_{metric}": value for metric, value in scores.items()}
     metrics["best_baseline_test_macro_f1"] = metrics[f"baseline_{best}_test_macro_f1"]
     metrics["test_macro_f1_gain"] = metrics["test_macro_f1"] - metrics["best_baseline_test_macro_f1"]
     servers = evaluation.by_server

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from workload_forecast.serving.forecaster import NONE, SOURCES, Answers
+from workload_forecast.serving.forecaster import SOURCES, Answers
 from workload_forecast.serving.history import HOUR
+from workload_forecast.sources import NONE
 
 _NONE = SOURCES.index(NONE)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args
 
 from workload_forecast.errors import ModelError
 from workload_forecast.features.grid import MissingHours
 from workload_forecast.serving.saved_stages import Feature
+from workload_forecast.sources import Shares, Sources
 
-#: Version of the stored form. Format 1 knows no ``form``: there were votes of trees alone.
-FORMAT = 2
-FORMATS = (1, FORMAT)
+#: Version of the stored form. Format 1 knows no ``form``: there were votes of trees alone. Format 2 knows no
+#: ``sources``: the model answered everywhere.
+FORMAT = 3
+FORMATS = (1, 2, FORMAT)
 
 Algorithm = Literal[
     "random forest",
@@ -55,7 +57,7 @@ class Baseline:
 
     name: str  #: of the baseline that was measured
     #: For each class that it names: the share of each true class, both in the order of the classes.
-    probabilities: tuple[tuple[float, ...], ...]
+    probabilities: Shares
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Facts:
     spark_version: str
     treelite_version: str
     form: Form = Form()
+    sources: Sources = field(default_factory=Sources)
 
     @property
     def rows(self) -> tuple[MissingHours, bool]:
@@ -101,7 +104,8 @@ def read_facts(text: str) -> Facts:
                 f"the compiled model has format {version}, this version of the project reads 1 to {FORMAT}: "
                 "install the version of the project that logged the model, or train again."
             )
-        facts = _facts(content, _form(content.pop("form")) if version > 1 else Form())
+        form = _form(content.pop("form")) if version > 1 else Form()
+        facts = _facts(content, form, _sources(content.pop("sources")) if version > 2 else Sources())
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise ModelError(f"the compiled model's facts are not what this project writes: {problem!r}.") from None
     problems = list(_problems(facts))
@@ -119,7 +123,15 @@ def _form(content: Mapping[str, Any]) -> Form:
     )
 
 
-def _facts(content: Mapping[str, Any], form: Form) -> Facts:
+def _sources(content: Mapping[str, Any]) -> Sources:
+    return Sources(
+        fleet=content["fleet"],
+        servers=dict(content["servers"]),
+        shares={name: tuple(tuple(row) for row in rows) for name, rows in content["shares"].items()},
+    )
+
+
+def _facts(content: Mapping[str, Any], form: Form, sources: Sources) -> Facts:
     baseline = content["baseline"]
     return Facts(
         **{
@@ -130,6 +142,7 @@ def _facts(content: Mapping[str, Any], form: Form) -> Facts:
             "training_to": datetime.fromisoformat(content["training_to"]),
             "baseline": Baseline(baseline["name"], tuple(tuple(row) for row in baseline["probabilities"])),
             "form": form,
+            "sources": sources,
         }
     )
 
@@ -144,10 +157,16 @@ def _problems(facts: Facts) -> list[str]:
         f"thresholds {facts.low}, {facts.high}": math.isfinite(facts.high - facts.low) and facts.low < facts.high,
         "no features": bool(facts.features),
         f"form {facts.form.kind!r}": _whole(facts.form, size, len(facts.features)),
-        "the baseline's shares": len(shares) == size
-        and all(len(row) == size and math.isclose(sum(row), 1.0, abs_tol=1e-9) and min(row) >= 0 for row in shares),
+        "the baseline's shares": _are_shares(shares, size),
+        **{f"the shares of {name}": _are_shares(rows, size) for name, rows in facts.sources.shares.items()},
     }
-    return [what for what, right in checks.items() if not right]
+    return [*(what for what, right in checks.items() if not right), *facts.sources.problems]
+
+
+def _are_shares(rows: Shares, size: int) -> bool:
+    return len(rows) == size and all(
+        len(row) == size and math.isclose(sum(row), 1.0, abs_tol=1e-9) and min(row) >= 0 for row in rows
+    )
 
 
 def _whole(form: Form, classes: int, features: int) -> bool:

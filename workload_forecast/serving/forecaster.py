@@ -5,15 +5,17 @@ source        when, and what
 ============  ==========================================================================================
 ``model``     a load of the week that ends 48 hours before the hour is known (or, for a model that goes by the
               expected load, that load): the model's answer
-``baseline``  none is, but a load at the same time of the day is (of the last 33 days, before the start): its
-              class, with the shares that this naive forecast had on the model's test rows
-``none``      neither: the server is unseen, or too new for this hour. Class, probabilities and confidence are null
+``baseline``  the model's training found a naive forecast to be clearly better on this server: its class, with the
+              shares that it had there. Or nothing of the above is known, but a load at the same time of the day is
+              (of the last 33 days, before the start): its class, with the shares of the model's test rows
+``none``      neither is: the server is unseen, or too new for this hour. Or the training found that nothing tells
+              this server's class (:mod:`workload_forecast.sources`). Class, probabilities and confidence are null
 ============  ==========================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,9 +39,11 @@ from workload_forecast.serving.facts import Facts
 from workload_forecast.serving.history import HOUR, LOOK_BACK_HOURS, Prepared, check_start, prepare
 from workload_forecast.serving.saved_trees import Doubles, Integers
 from workload_forecast.serving.scorer import Scorer
+from workload_forecast.sources import BASELINE, MODEL, NAIVE_FORECASTS, NONE
 
-MODEL, BASELINE, NONE = "model", "baseline", "none"
 SOURCES = (MODEL, BASELINE, NONE)
+#: Beside the positions of :data:`SOURCES`: nothing was said of the row yet.
+_OPEN = -1
 
 #: Features that are known if any load of the week before the horizon is.
 RECENT_FEATURES = tuple(
@@ -63,11 +67,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a model says of all rows that were prepared; whatever start is asked for, it says the same."""
+    """What is said of all rows that were prepared, whatever start is asked for; the rest depends on the start."""
 
-    by_model: npt.NDArray[np.bool_]  #: servers × hours: whether the model has enough to go by
-    labels: npt.NDArray[np.int8]  #: servers × hours: position of the class; without meaning where not ``by_model``
-    probabilities: Doubles  #: servers × hours × classes; NaN where not ``by_model``
+    sources: npt.NDArray[np.int8]  #: servers × hours: position in :data:`SOURCES`, or -1: nothing is said yet
+    labels: npt.NDArray[np.int8]  #: servers × hours: position of the class; without meaning where none is named
+    probabilities: Doubles  #: servers × hours × classes; NaN where no class is named
 
 
 class Forecaster:
@@ -84,6 +88,10 @@ class Forecaster:
         needed = RECENT_FEATURES if scorer.facts.form.kind not in _FROM_EXPECTED else (EXPECTED_LOAD,)
         self._needed = [FEATURE_NAMES.index(name) for name in needed]
         self._shares = np.array(scorer.facts.baseline.probabilities)
+        self._naive = {
+            name: (FEATURE_NAMES.index(NAIVE_FORECASTS[name]), np.array(shares))
+            for name, shares in scorer.facts.sources.shares.items()
+        }
 
     @classmethod
     def load(cls, folder: str | Path) -> Forecaster:
@@ -157,14 +165,13 @@ class Forecaster:
         Trees take some 25 µs a row: answers that are looked up cost a tenth of answers that are asked for.
         """
         servers, hours, _ = prepared.features.shape
-        by_model = np.zeros((servers, hours), dtype=np.bool_)
+        sources = np.full((servers, hours), _OPEN, dtype=np.int8)
         labels = np.zeros((servers, hours), dtype=np.int8)
         probabilities = np.full((servers, hours, len(self.scorer.classes)), np.nan)
-        for at in range(servers):
-            known = self._has_enough(prepared.features[at])
-            scores = self.scorer.score_matrix(prepared.features[at][known])
-            by_model[at], labels[at][known], probabilities[at][known] = known, scores.labels, scores.probabilities
-        return Scored(by_model, labels, probabilities)
+        for name, at in prepared.servers.items():
+            said = self._say(prepared.features[at], [name] * hours)
+            sources[at], labels[at], probabilities[at] = said.sources, said.labels, said.probabilities
+        return Scored(sources, labels, probabilities)
 
     def decide_prepared(
         self,
@@ -205,55 +212,76 @@ class Forecaster:
         same_hour = taken(np.where(near, prepared.same_hour[positions, span], np.nan), np.nan)
         if scored is None:
             features = taken(prepared.features[positions, span], np.nan, len(FEATURE_NAMES))
-            return self.decide(features, same_hour)
-        return self._with_baseline(
-            taken(scored.by_model[positions, span], False),
+            return self.decide(features, same_hour, [name for name in asked for _ in range(hours)])
+        said = Answers(
             taken(scored.labels[positions, span], 0).astype(np.int64),
             taken(scored.probabilities[positions, span], np.nan, len(self.scorer.classes)),
-            same_hour,
+            taken(scored.sources[positions, span], _OPEN).astype(np.int64),
         )
+        return self._completed(said, same_hour)
 
-    def answer_rows(self, features: Doubles, same_hour: Doubles | None = None) -> dict[str, pa.Array]:
+    def answer_rows(
+        self, features: Doubles, same_hour: Doubles | None = None, servers: Sequence[str] | None = None
+    ) -> dict[str, pa.Array]:
         """Return the columns ``prediction`` to ``source`` of :meth:`answer` for rows of features.
 
         Args:
             features: rows × :data:`~workload_forecast.schemas.FEATURE_NAMES`, unknown ones as NaN.
-            same_hour: for each row, the load that the baseline goes by, or NaN; without it there is no baseline.
+            same_hour: for each row, the load to fall back on, or NaN; without it there is nothing to fall back on.
+            servers: of each row; without them every row is answered as a new server's.
 
         Raises:
             DataError: a row that the model is asked about lacks a feature of the calendar.
         """
-        return self._columns(self.decide(features, same_hour))
+        return self._columns(self.decide(features, same_hour, servers))
 
-    def decide(self, features: Doubles, same_hour: Doubles | None = None) -> Answers:
+    def decide(
+        self, features: Doubles, same_hour: Doubles | None = None, servers: Sequence[str] | None = None
+    ) -> Answers:
         """Return what :meth:`answer_rows` says, as plain arrays; arguments and errors are the same."""
-        classes, size = self.scorer.classes, len(features)
-        labels = np.zeros(size, dtype=np.int64)
-        probabilities = np.full((size, len(classes)), np.nan)
-        by_model = self._has_enough(features)
-        scores = self.scorer.score_matrix(features[by_model])
-        labels[by_model], probabilities[by_model] = scores.labels, scores.probabilities
-        return self._with_baseline(by_model, labels, probabilities, same_hour)
+        return self._completed(self._say(features, servers), same_hour)
+
+    def _say(self, features: Doubles, servers: Sequence[str] | None) -> Answers:
+        """What the model, or who takes its place for a server, says of each row; -1 is the source of the others."""
+        size = len(features)
+        labels, sources = np.zeros(size, dtype=np.int64), np.full(size, _OPEN, dtype=np.int64)
+        probabilities = np.full((size, len(self.scorer.classes)), np.nan)
+        known = self._has_enough(features)
+        scores = self.scorer.score_matrix(features[known])
+        labels[known], probabilities[known], sources[known] = scores.labels, scores.probabilities, 0
+        said = Answers(labels, probabilities, sources)
+        return self._gated(said, features, servers) if self._naive or self.scorer.facts.sources.servers else said
+
+    def _gated(self, said: Answers, features: Doubles, servers: Sequence[str] | None) -> Answers:
+        """Put, in place, what the training chose where it did not choose the model."""
+        gate = self.scorer.facts.sources
+        answering = np.array([gate.fleet] * len(features) if servers is None else [gate.of(name) for name in servers])
+        for name, (column, shares) in self._naive.items():
+            loads = features[:, column]
+            rows = (answering == name) & ~np.isnan(loads)
+            said.labels[rows], said.sources[rows] = self._classes(loads[rows]), SOURCES.index(BASELINE)
+            said.probabilities[rows] = shares[said.labels[rows]]
+        silent = answering == NONE
+        said.sources[silent], said.probabilities[silent] = SOURCES.index(NONE), np.nan
+        return said
+
+    def _classes(self, loads: Doubles) -> Integers:
+        facts = self.scorer.facts
+        return np.asarray((loads > facts.low).astype(np.int64) + (loads > facts.high))
 
     def _has_enough(self, features: Doubles) -> npt.NDArray[np.bool_]:
         """Return which rows, whose features are on the last axis, have anything for the model to go by."""
         return np.asarray(~np.isnan(features[..., self._needed]).all(axis=-1))
 
-    def _with_baseline(
-        self,
-        by_model: npt.NDArray[np.bool_],
-        labels: Integers,
-        probabilities: Doubles,
-        same_hour: Doubles | None,
-    ) -> Answers:
-        """Complete, in place, what the model says with what the baseline says of the other rows."""
-        by_baseline = np.zeros(len(labels), dtype=np.bool_)
+    def _completed(self, said: Answers, same_hour: Doubles | None) -> Answers:
+        """Complete, in place, what was said with what the load of the last known same hour says of the other rows."""
+        left = said.sources == _OPEN
+        said.sources[left] = SOURCES.index(NONE)
         if same_hour is not None:
-            by_baseline = ~by_model & ~np.isnan(same_hour)
-            facts, loads = self.scorer.facts, same_hour[by_baseline]
-            labels[by_baseline] = (loads > facts.low).astype(np.int64) + (loads > facts.high)
-            probabilities[by_baseline] = self._shares[labels[by_baseline]]
-        return Answers(labels, probabilities, np.select([by_model, by_baseline], [0, 1], 2))
+            rows = left & ~np.isnan(same_hour)
+            said.labels[rows], said.sources[rows] = self._classes(same_hour[rows]), SOURCES.index(BASELINE)
+            said.probabilities[rows] = self._shares[said.labels[rows]]
+        return said
 
     def _columns(self, answers: Answers) -> dict[str, pa.Array]:
         classes, silent = self.scorer.classes, answers.sources == SOURCES.index(NONE)

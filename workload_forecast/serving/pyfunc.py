@@ -54,7 +54,8 @@ class CompiledModel:
             raise MlflowException.invalid_parameter_value(str(problem)) from problem
 
     def _score(self, rows: pd.DataFrame) -> pa.Table:
-        return pa.table(self.forecaster.answer_rows(self.forecaster.scorer.matrix(rows)))
+        servers = rows["server"].astype(str).tolist() if "server" in rows else None
+        return pa.table(self.forecaster.answer_rows(self.forecaster.scorer.matrix(rows), servers=servers))
 
     def _forecast(self, history: pd.DataFrame, given: Mapping[str, Any]) -> pa.Table:
         start, hours = _time(given[START]), int(given[HOURS])

@@ -18,7 +18,6 @@ from workload_forecast.model import plots
 from workload_forecast.model.backtest import Backtest, backtest
 from workload_forecast.model.backtest_plots import backtest_figures
 from workload_forecast.model.baselines import BASELINES, MAJORITY
-from workload_forecast.model.evaluation import MODEL
 from workload_forecast.model.fold_calibration import ALL, calibration_table, probability_scores
 from workload_forecast.model.fold_rows import FoldData
 from workload_forecast.model.folds import FoldPlan, folds_before_test
@@ -26,6 +25,7 @@ from workload_forecast.model.pipeline import own_parameters
 from workload_forecast.model.split import SPLIT, TimeSplit
 from workload_forecast.registry.log_training import log_files
 from workload_forecast.schemas import FEATURES
+from workload_forecast.sources import MODEL
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lead_rows import write_lead_rows
@@ -121,7 +121,7 @@ def _judge(
     for number, split in enumerate(folds, start=1):
         with runs.progress.stage("backtest: prepare the fold") as stage:
             stage.detail = f"({number} of {len(folds)})"
-            data = FoldData(features, split, settings.thresholds, number, settings.class_weights)
+            data = FoldData.of_features(features, split, settings.thresholds, number, settings.class_weights)
         with closing(data), runs.progress.stage("backtest: fit and answer") as stage:
             stage.detail = f"({number} of {len(folds)}: judged from {split.test_from} to {split.to})"
             rows.append(data.judge(parameters.algorithm, own))

@@ -25,7 +25,16 @@ from workload_forecast.steps.published import place_of
 from workload_forecast.steps.runs import Result, Runs, Step, open_runs
 from workload_forecast.steps.session_files import SessionFiles
 
-_NOT_OURS = {"thresholds", "test_from", "storage_account", "storage_container", "promotion", "checks", "class_weights"}
+_NOT_OURS = {
+    "thresholds",
+    "test_from",
+    "storage_account",
+    "storage_container",
+    "promotion",
+    "checks",
+    "gate",
+    "class_weights",
+}
 
 
 @dataclass(frozen=True)

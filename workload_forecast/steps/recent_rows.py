@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from workload_forecast.config import Thresholds
-from workload_forecast.model.baselines import HISTORY_BASELINES, MAJORITY
+from workload_forecast.model.baselines import MAJORITY
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.registry.gate import Positions, Rows
 from workload_forecast.schemas import FEATURE_NAMES, PRIMARY_MEASURE, Frame
+from workload_forecast.sources import NAIVE_FORECASTS
 
 #: So many of them are given to the Spark pipeline too.
 SAMPLE_ROWS = 2_000
@@ -34,7 +35,7 @@ class RecentRows:
         """Return labels and naive forecasts: those of training, which Spark makes there (a test compares them)."""
         majority = int(np.argmax(self.training_classes))
         naive = {MAJORITY: np.full(len(self.table), majority, dtype=np.int64)}
-        for name, feature in HISTORY_BASELINES.items():
+        for name, feature in NAIVE_FORECASTS.items():
             loads = _doubles(self.table, feature)
             naive[name] = np.where(np.isnan(loads), majority, class_positions(loads, self.thresholds))
         labels = class_positions(_doubles(self.table, PRIMARY_MEASURE), self.thresholds)

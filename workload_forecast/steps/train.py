@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 import mlflow
 
 from workload_forecast.config import ClassWeights, Settings, TrainingParameters
+from workload_forecast.model.gating import describe_sources
 from workload_forecast.model.pipeline import own_parameters
+from workload_forecast.model.rows import resolve_thresholds
 from workload_forecast.model.split import TimeSplit
-from workload_forecast.model.training import resolve_thresholds, train
+from workload_forecast.model.training import train
 from workload_forecast.registry.log_model import log_model
 from workload_forecast.registry.log_training import log_training
 from workload_forecast.schemas import FEATURES
+from workload_forecast.sources import Sources
 from workload_forecast.steps.data_checks import check_training_data
 from workload_forecast.steps.etl import EtlOptions, perform_etl
 from workload_forecast.steps.generate import DataSource, data_source
@@ -46,8 +49,9 @@ def perform_train(
         DataError: a period has no labelled rows, or the data checks refuse the data.
         ModelError: the training rows hold a single class.
     """
-    checks = settings.checks.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    logged = {**training_parameters(settings, parameters), "checks": checks}
+    asked = {name: getattr(settings, name) for name in ("checks", "gate")}
+    limits = {n: one.model_dump(mode="json", by_alias=True, exclude_defaults=True) for n, one in asked.items()}
+    logged = {**training_parameters(settings, parameters), **limits}
     mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
     log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
     work = partial(_train, runs, settings, parameters, etl, source)
@@ -82,15 +86,11 @@ def _train(
     split = split_of(settings)
     thresholds = resolve_thresholds(features, split, settings.thresholds)
     checked = check_training_data(runs, etl, split, thresholds, settings.checks)
-    result = train(
-        features,
-        split,
-        settings.thresholds,
-        parameters.algorithm,
-        own_parameters(parameters.algorithm, parameters.values),
-        runs.progress,
-        settings.class_weights,
+    own = own_parameters(parameters.algorithm, parameters.values)
+    trained = train(
+        features, split, thresholds, parameters.algorithm, own, runs.progress, settings.class_weights, settings.gate
     )
+    result = replace(trained, thresholds_auto=settings.thresholds == "auto")
     with runs.progress.stage("train: log and register the model"):
         log_training(result)
         tags = {"duration": settings.duration, "data": source.kind}
@@ -102,6 +102,7 @@ def _train(
         "thresholds": asdict(result.thresholds),
         "best_baseline": result.best_baseline,
         "data_checks": checked,
+        "sources": "" if result.sources == Sources() else describe_sources(result.tables["sources"]),
         "metrics": dict(result.metrics),
     }
 
@@ -117,5 +118,7 @@ def tell(runs: Runs, result: Result) -> None:
     )
     if metrics["test_macro_f1_gain"] <= 0:
         say("train: THE MODEL IS NOT BETTER than the best naive forecast on the test period.")
+    if result.info.get("sources"):
+        say(f"train: {result.info['sources']}; with that test macro-F1 {metrics['forecast_test_macro_f1']:.3f}")
     say(f"results: {runs.home}")
     say(f"runs:    {mlflow.get_tracking_uri()}   open them with: make ui")
