@@ -67,7 +67,8 @@ def accuracy(rows: pd.DataFrame, name: str) -> float:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_margins_and_choices_are_those_of_the_definition(seed: int) -> None:
-    shares = {name: {} for name in "abcdefgh"} | {"x": {"class_week_ago": 0.75}, "y": dict.fromkeys(CANDIDATES, 0.3)}
+    shares: dict[str, dict[str, float]] = {name: {} for name in "abcdefgh"}
+    shares |= {"x": {"class_week_ago": 0.75}, "y": dict.fromkeys(CANDIDATES, 0.3)}
     rows = judged(shares, seed=seed).sample(frac=1, random_state=seed, ignore_index=True)
     limits = GateLimits(server_margin=1.5)
     sources, table = choose_sources(rows, limits)
@@ -90,7 +91,7 @@ def test_margins_and_choices_are_those_of_the_definition(seed: int) -> None:
 
 
 def test_shares_are_the_true_classes_of_what_was_named() -> None:
-    rows = judged({"a": {MODEL: 0.9}, "b": {"last_same_hour": 0.95}})
+    rows = judged({"a": {MODEL: 0.9}, "b": {"last_same_hour": 0.95}, "c": {MODEL: 0.9}})
     sources, _ = choose_sources(rows, GateLimits())
     assert sources.servers == {"b": "last_same_hour"}
     assert list(sources.shares) == ["last_same_hour"]
