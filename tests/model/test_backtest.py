@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from workload_forecast.errors import DataError, SchemaError, SettingsError
-from workload_forecast.model.backtest import Backtest, Resampling, backtest
+from workload_forecast.model.backtest import Backtest, backtest
 from workload_forecast.model.bootstrap import interval, resampled_macro_f1
+from workload_forecast.model.differences import Resampling, cautious_differences
 from workload_forecast.model.metrics import METRICS
 
 BASELINES = ("majority", "yesterday", "last_week")
@@ -107,40 +109,82 @@ def test_the_numbers_depend_neither_on_the_order_of_rows_nor_on_how_servers_are_
     assert found.metrics == again.metrics
 
 
-def test_the_interval_is_that_of_blocks_of_a_server_and_a_day() -> None:
+def test_the_intervals_are_those_of_blocks_of_a_server_and_a_day_and_of_whole_days() -> None:
     rows = made_rows(600, 8, leads=True)
     found = judge(rows, Resampling(resamples=300, seed=5, confidence=0.8))
-    blocks = []
-    for _, block in rows.groupby(["server", rows["hour"].dt.date]):
-        filled = [block[name].fillna(block["majority"]) for name in PREDICTORS]
-        blocks.append([oracle.confusion_matrix(block["label"], said, labels=[0, 1, 2]) for said in filled])
-    drawn = resampled_macro_f1(np.array(blocks), 300, 5)
-    for index, record in enumerate(found.differences.to_dict("records"), start=1):
-        gains = drawn[:, 0] - drawn[:, index]
-        low, high = interval(gains, 0.8)
-        ours, theirs = (expected_scores(rows, name)["macro_f1"] for name in ("model", PREDICTORS[index]))
-        assert record == {
-            "baseline": PREDICTORS[index],
-            "difference": pytest.approx(ours - theirs),
-            "low": pytest.approx(low, abs=1e-12),
-            "high": pytest.approx(high, abs=1e-12),
-            "share_above": pytest.approx((gains > 0).mean()),
-            "confidence": 0.8,
-            "blocks": len(blocks),
-        }
-        if record["baseline"] == found.best_baseline:
-            assert found.metrics["backtest_macro_f1_gain"] == pytest.approx(ours - theirs)
-            assert found.metrics["backtest_macro_f1_gain_low"] == pytest.approx(low, abs=1e-12)
+    day = rows["hour"].dt.date
+    expected = []
+    for blocks_of, by, suffix in (("server days", ["server", day], ""), ("days", [day], "_days")):
+        blocks = []
+        for _, block in rows.groupby(by):
+            filled = [block[name].fillna(block["majority"]) for name in PREDICTORS]
+            blocks.append([oracle.confusion_matrix(block["label"], said, labels=[0, 1, 2]) for said in filled])
+        drawn = resampled_macro_f1(np.array(blocks), 300, 5)
+        for index, baseline in enumerate(BASELINES, start=1):
+            gains = drawn[:, 0] - drawn[:, index]
+            low, high = interval(gains, 0.8)
+            ours, theirs = (expected_scores(rows, name)["macro_f1"] for name in ("model", baseline))
+            expected.append(
+                {
+                    "baseline": baseline,
+                    "difference": pytest.approx(ours - theirs),
+                    "low": pytest.approx(low, abs=1e-12),
+                    "high": pytest.approx(high, abs=1e-12),
+                    "share_above": pytest.approx((gains > 0).mean()),
+                    "confidence": 0.8,
+                    "blocks_of": blocks_of,
+                    "blocks": len(blocks),
+                }
+            )
+            if baseline == found.best_baseline:
+                assert found.metrics["backtest_macro_f1_gain"] == pytest.approx(ours - theirs)
+                assert found.metrics[f"backtest_macro_f1_gain_low{suffix}"] == pytest.approx(low, abs=1e-12)
+                assert found.metrics[f"backtest_macro_f1_gain_high{suffix}"] == pytest.approx(high, abs=1e-12)
+                above = found.metrics[f"backtest_macro_f1_gain_share_above{suffix}"]
+                assert above == pytest.approx((gains > 0).mean())
+    assert found.differences.to_dict("records") == expected
+    assert {record["blocks"] for record in expected} == {14, 42}
+
+
+def test_servers_that_move_together_make_the_interval_by_server_days_too_narrow() -> None:
+    """Ten servers that are copies of one: the truth is the interval of the one, and only that of days knows it."""
+    random = np.random.default_rng(3)
+    one = server_rows("a", dict.fromkeys(PREDICTORS, 0), 24 * 14).assign(label=random.integers(0, 3, 24 * 14))
+    odd = (one["hour"].dt.day % 3 == 0) & (random.random(len(one)) < 0.8)
+    one["model"] = np.where(odd, 1.0, one["label"])
+    together = pd.concat([one.assign(server=f"s{number}") for number in range(10)])
+
+    alone, many = (judge(rows, Resampling(resamples=500)).metrics for rows in (one, together))
+
+    def width(metrics: Mapping[str, float], suffix: str) -> float:
+        return metrics[f"backtest_macro_f1_gain_high{suffix}"] - metrics[f"backtest_macro_f1_gain_low{suffix}"]
+
+    assert width(many, "_days") == pytest.approx(width(alone, "_days"), abs=1e-12)
+    assert width(many, "") < 0.5 * width(many, "_days")
+
+
+@pytest.mark.parametrize(("days", "told"), [(14, "days"), (10, "days"), (9, "server days")])
+def test_days_are_told_where_they_are_not_too_few(days: int, told: str) -> None:
+    rows = made_rows(2000, 2)
+    rows = rows[rows["hour"] < pd.Timestamp("2020-02-03") + pd.Timedelta(days=days)]
+    found = judge(rows)
+    cautious = cautious_differences(found.differences)
+    assert cautious["baseline"].tolist() == list(BASELINES)
+    assert set(cautious["blocks_of"]) == {told}
+    assert cautious["low"].notna().all()
+    assert ("backtest_macro_f1_gain_low_days" in found.metrics) == (told == "days")
+    assert "backtest_macro_f1_gain_low" in found.metrics
 
 
 def test_too_few_blocks_have_no_interval() -> None:
     rows = made_rows(300, 2)
     rows = rows[rows["hour"] < pd.Timestamp("2020-02-06")]
     found = judge(rows)
-    assert found.differences["blocks"].tolist() == [9, 9, 9]
+    assert found.differences["blocks"].tolist() == [9, 9, 9, 3, 3, 3]
     assert found.differences[["low", "high", "share_above"]].isna().all(axis=None)
+    assert set(cautious_differences(found.differences)["blocks_of"]) == {"server days"}
     assert "backtest_macro_f1_gain" in found.metrics
-    assert "backtest_macro_f1_gain_low" not in found.metrics
+    assert not [name for name in found.metrics if name.startswith("backtest_macro_f1_gain_")]
 
 
 def server_rows(server: str, hits: dict[str, int], rows: int) -> pd.DataFrame:

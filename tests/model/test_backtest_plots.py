@@ -8,8 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from workload_forecast.model.backtest import Backtest, Resampling, backtest
+from workload_forecast.model.backtest import Backtest, backtest
 from workload_forecast.model.backtest_plots import backtest_figures, gains, server_gains, server_scatter
+from workload_forecast.model.differences import Resampling
 
 BASELINES = ("majority", "class_48h_ago", "class_week_ago")
 SHARES = {"model": 0.8, "class_48h_ago": 0.7, "class_week_ago": 0.65}  # of the rows, named rightly beyond chance
@@ -75,11 +76,19 @@ def test_without_leads_there_is_no_figure_of_them() -> None:
 
 def test_gains_are_told_in_numbers(result: Backtest) -> None:
     text = drawn(gains(result))
-    for row in result.differences.itertuples(index=False):
+    for row in result.differences.query("blocks_of == 'server days'").itertuples(index=False):
         assert f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})" in text
     assert "95% interval\n36 server days" in text
     assert "class 48h ago\n(the best one)" in text
     assert text.count("far to the right") == 1
+
+
+def test_gains_have_the_interval_of_days_where_there_are_enough() -> None:
+    found = made(servers=2, folds=3, hours=96)
+    text = drawn(gains(found))
+    for row in found.differences.query("blocks_of == 'days'").itertuples(index=False):
+        assert f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})" in text
+    assert "95% interval\n12 days" in text
 
 
 def test_servers_are_counted(result: Backtest) -> None:

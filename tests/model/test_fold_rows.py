@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from pyspark.sql import functions as F
 
 from tests.feature_tables import write_parquet
 from workload_forecast.config import Thresholds
@@ -122,6 +123,29 @@ def test_a_fold_is_judged_again_and_again(judged: tuple[FoldData, pd.DataFrame])
     assert (other[MODEL] != first[MODEL]).any()
     bytes_a_row = first.drop(columns="server").memory_usage(index=False).sum() / len(first)
     assert bytes_a_row < 40, "the columns are small"
+
+
+def test_features_are_changed_for_the_model_alone(judged: tuple[FoldData, pd.DataFrame]) -> None:
+    data, first = judged
+
+    def blind(rows: DataFrame) -> DataFrame:
+        return rows.withColumns({name: F.lit(None).cast("double") for name in HISTORY.values()})
+
+    model = data.fit("random_forest", TREES)
+    pd.testing.assert_frame_equal(data.answer(model), first)
+    blinded = data.answer(model, blind)
+    answers = [MODEL, *PROBABILITIES]
+    pd.testing.assert_frame_equal(blinded.drop(columns=answers), first.drop(columns=answers))
+    assert (blinded[MODEL] != first[MODEL]).any()
+    assert not data.judge("random_forest", TREES, blind)[list(PROBABILITIES)].equals(blinded[list(PROBABILITIES)])
+
+
+def test_a_change_that_drops_a_row_is_refused(judged: tuple[FoldData, pd.DataFrame]) -> None:
+    data, first = judged
+    model = data.fit("decision_tree", {"max_depth": 2})
+    few = first["server"].iloc[0]
+    with pytest.raises(ModelError, match=r"rows of fold 4 are answered, and it has [\d,]+: .* neither drop"):
+        data.answer(model, lambda rows: rows.filter(F.col("server") != few))
 
 
 def test_the_lead_comes_along(

@@ -53,7 +53,7 @@ def test_a_backtest_is_logged_and_gives_the_same_numbers_again(project: Project,
     assert said[-2] == f"backtest: macro-F1 {ours:.3f}; best naive forecast ({best}) {naive:.3f}"
     low, high = (f"{metrics[f'backtest_macro_f1_gain_{end}']:+.3f}" for end in ("low", "high"))
     gain = f"{metrics['backtest_macro_f1_gain']:+.3f}"
-    assert said[-1].startswith(f"backtest: gain {gain}, 95% interval {low} to {high}")
+    assert said[-1].startswith(f"backtest: gain {gain}, 95% interval by server days {low} to {high}")
     assert metrics["backtest_rows"] == 2 * 36 * 4
 
     folds = table_of(project, run, "folds")

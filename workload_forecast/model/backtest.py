@@ -12,8 +12,11 @@ name                                                meaning
 ``backtest_baseline_<name>_<metric>``               each baseline
 ``backtest_best_baseline_macro_f1``                 of the best baseline
 ``backtest_macro_f1_gain``                          the model's macro-F1 less that one
-``backtest_macro_f1_gain_low``, ``_high``           its bootstrap interval
-``backtest_macro_f1_gain_share_above``              share of the resamples in which it is above 0
+``backtest_macro_f1_gain_low``, ``_high``           its bootstrap interval, blocks: server days
+``backtest_macro_f1_gain_share_above``              share of the resamples in which it is above 0, blocks: server days
+``backtest_macro_f1_gain_low_days``, ``_high_days`` its bootstrap interval, blocks: the whole fleet's days; not there if
+                                                    they are too few, as for server days
+``backtest_macro_f1_gain_share_above_days``         share of the resamples in which it is above 0, blocks: days
 ``backtest_folds_above_best_baseline``              folds in which the model's macro-F1 is above that baseline's
 ``backtest_servers_counted``                        servers with enough rows (:data:`ROWS_OF_A_SERVER`); of these:
 ``backtest_server_accuracy_p10`` (25, 50, 75, 90)   quantiles of the servers' accuracies
@@ -28,37 +31,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from workload_forecast.errors import SettingsError
-from workload_forecast.model.bootstrap import LEAST_BLOCKS, interval, resampled_macro_f1
-from workload_forecast.model.judged_rows import FOLD, LEAD, JudgedRows, Positions, judged_rows
+from workload_forecast.model.differences import DAYS, SERVER_DAYS, Resampling, difference_table
+from workload_forecast.model.judged_rows import FOLD, LEAD, JudgedRows, judged_rows, positions_of
 from workload_forecast.model.metrics import METRICS, accuracy, confusion_scores
 
 SERVER_QUANTILES = (10, 25, 50, 75, 90)
 #: Servers with fewer judged rows have no accuracy worth the name: they are in the table, but in no quantile or share.
 ROWS_OF_A_SERVER = 24
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How the interval of the gain is made.
-
-    Raises:
-        SettingsError: a number is out of range.
-    """
-
-    resamples: int = 2000
-    seed: int = 42
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        if self.resamples < 1 or self.seed < 0 or not 0 < self.confidence < 1:
-            raise SettingsError(f"{self}: resamples must be 1 or more, seed 0 or more, confidence between 0 and 1.")
 
 
 @dataclass(frozen=True)
@@ -78,7 +61,7 @@ class Backtest:
     by_weekday: pd.DataFrame
     #: See :func:`server_table`.
     by_server: pd.DataFrame
-    #: See :func:`difference_table`.
+    #: See :func:`~workload_forecast.model.differences.difference_table`.
     differences: pd.DataFrame
     #: See the module's table; finite numbers only.
     metrics: Mapping[str, float]
@@ -95,7 +78,7 @@ def backtest(
         resampling: of the interval.
 
     Returns:
-        Tables and metrics. Needs 400 bytes for each block (a server's day) beside the rows.
+        Tables and metrics. Needs 400 bytes for each server's day beside the rows.
 
     Raises:
         SchemaError, SettingsError, DataError: as :func:`~workload_forecast.model.judged_rows.judged_rows` does.
@@ -140,7 +123,7 @@ def server_table(judged: JudgedRows, best_baseline: str) -> pd.DataFrame:
         ``own_best_accuracy``, ``at_least_own_best``, ``at_least_best`` (the model against ``best_baseline``, the same
         for all servers) and ``counted`` (whether there are :data:`ROWS_OF_A_SERVER`). Equal counts are *at least*.
     """
-    groups, servers = _groups(judged.keys["server"])
+    groups, servers = positions_of(judged.keys["server"])
     counts = judged.counts(groups, len(servers))
     hits = np.trace(counts, axis1=2, axis2=3)
     own = hits[:, 1:].argmax(axis=1) + 1
@@ -160,41 +143,9 @@ def server_table(judged: JudgedRows, best_baseline: str) -> pd.DataFrame:
     )
 
 
-def difference_table(judged: JudgedRows, resampling: Resampling) -> pd.DataFrame:
-    """By how much the model's macro-F1 is above each baseline's, and how sure that is.
-
-    The interval is that of a paired bootstrap of blocks (:mod:`workload_forecast.model.bootstrap`). A block is a
-    server's UTC day, all leads together. What blocks have in common (a day that is odd for the whole fleet, a server
-    that is odd for weeks) it does not know of, so with few days or few servers the truth is wider. Each baseline is
-    taken as given: that the best one was picked afterwards is not part of it, which is to the model's disadvantage.
-
-    Returns:
-        ``baseline``, ``difference``, ``low``, ``high``, ``share_above`` (of the resamples in which it is above 0),
-        ``confidence`` and ``blocks``. With fewer than :data:`LEAST_BLOCKS` blocks, ``low``, ``high`` and
-        ``share_above`` are unknown (NaN).
-    """
-    servers, _ = _groups(judged.keys["server"])
-    days, dates = _groups(judged.keys["hour"].dt.floor("D"))
-    found, groups = np.unique(servers * len(dates) + days, return_inverse=True)
-    counts = judged.counts(groups, len(found))
-    whole = [confusion_scores(matrix)["macro_f1"] for matrix in counts.sum(axis=0)]
-    records = []
-    enough = len(found) >= LEAST_BLOCKS
-    drawn = resampled_macro_f1(counts, resampling.resamples, resampling.seed) if enough else None
-    for index, name in enumerate(judged.predictors[1:], start=1):
-        low, high, above = np.nan, np.nan, np.nan
-        if drawn is not None:
-            gains = drawn[:, 0] - drawn[:, index]
-            low, high = interval(gains, resampling.confidence)
-            above = float((gains > 0).mean())
-        records.append((name, whole[0] - whole[index], low, high, above, resampling.confidence, len(found)))
-    columns = ["baseline", "difference", "low", "high", "share_above", "confidence", "blocks"]
-    return pd.DataFrame(records, columns=columns)
-
-
 def _scores(judged: JudgedRows, by: pd.Series, name: str) -> pd.DataFrame:
     """Scores of every predictor in every group, the groups in ascending order."""
-    groups, values = _groups(by)
+    groups, values = positions_of(by)
     counts, unknowns = judged.counts(groups, len(values)), judged.unknowns(groups, len(values))
     records = [
         {
@@ -208,12 +159,6 @@ def _scores(judged: JudgedRows, by: pd.Series, name: str) -> pd.DataFrame:
         for predictor, matrix, missing in zip(judged.predictors, matrices, row, strict=True)
     ]
     return pd.DataFrame(records)
-
-
-def _groups(values: pd.Series) -> tuple[Positions, npt.NDArray[Any]]:
-    """Position of each row's value among the distinct ones, and those, ascending."""
-    positions, distinct = pd.factorize(values, sort=True)
-    return positions.astype(np.int64), np.asarray(distinct)
 
 
 def _score_metrics(scores: pd.DataFrame, model: str, best: str) -> dict[str, float]:
@@ -233,9 +178,12 @@ def _fold_metrics(by_fold: pd.DataFrame, model: str, best: str) -> dict[str, flo
 
 
 def _difference_metrics(differences: pd.DataFrame, best: str) -> dict[str, float]:
-    row = differences.set_index("baseline").loc[best]
-    names = {"difference": "", "low": "_low", "high": "_high", "share_above": "_share_above"}
-    return _known({f"backtest_macro_f1_gain{suffix}": float(row[name]) for name, suffix in names.items()})
+    rows = differences[differences["baseline"] == best].set_index("blocks_of")
+    metrics = {"backtest_macro_f1_gain": float(rows["difference"].to_dict()[DAYS])}
+    for blocks_of, suffix in ((SERVER_DAYS, ""), (DAYS, "_days")):
+        for name in ("low", "high", "share_above"):
+            metrics[f"backtest_macro_f1_gain_{name}{suffix}"] = float(rows[name].to_dict()[blocks_of])
+    return _known(metrics)
 
 
 def _server_metrics(by_server: pd.DataFrame, model: str) -> dict[str, float]:

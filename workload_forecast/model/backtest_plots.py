@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
 from workload_forecast.model.backtest import Backtest
+from workload_forecast.model.differences import cautious_differences
 from workload_forecast.model.plots import BLUE, GREY, INK, VERMILION, new_figure
 
 #: Of the other baselines, which are told apart by their marks.
@@ -74,11 +75,11 @@ def macro_f1_by_weekday(result: Backtest) -> Figure:
 
 
 def gains(result: Backtest) -> Figure:
-    """By how much the model's macro-F1 is above each baseline's, with the bootstrap interval.
+    """By how much the model's macro-F1 is above each baseline's, with the more cautious one of its bootstrap intervals.
 
     A baseline that is far behind is told in numbers only, or else nobody could see the interval of the best one.
     """
-    table = result.differences.iloc[::-1]
+    table = cautious_differences(result.differences).iloc[::-1]
     figure, axes = new_figure("Gain of the model over each naive forecast", 8.4, 0.55 * len(table) + 1.8)
     axes.axvline(0, color=INK, linewidth=1, linestyle="--")
     columns = (table[name].tolist() for name in ("baseline", "difference", "low", "high"))
@@ -98,8 +99,8 @@ def gains(result: Backtest) -> Figure:
     axes.margins(x=0.08)
     axes.set_xlabel("macro-F1 of the model less that of the naive forecast")
     if table["low"].notna().any():
-        confidence, blocks = table["confidence"].iloc[0], table["blocks"].iloc[0]
-        note = f"{confidence:.0%} interval\n{blocks:,} server days"
+        confidence, blocks, blocks_of = (table[name].iloc[0] for name in ("confidence", "blocks", "blocks_of"))
+        note = f"{confidence:.0%} interval\n{blocks:,} {blocks_of}"
         axes.text(1.02, 1.0, note, transform=axes.transAxes, va="bottom", fontsize=9, color=INK)
     return figure
 

@@ -7,6 +7,7 @@ the same rows in the same order, so the same model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -34,9 +36,17 @@ from workload_forecast.sources import MODEL, NAIVE_FORECASTS
 PROBABILITIES = tuple(f"probability_{name}" for name in CLASSES)
 
 #: Number of a row among the fold's ordered ones, by which a model's answers find their row again.
-_ROW = "row_number"
+ROW = "row_number"
 #: Column of the feature table, where it has one, that becomes :data:`~workload_forecast.model.judged_rows.LEAD`.
 _LEAD_HOURS = "lead_hours"
+
+#: Gives the same rows, :data:`ROW` included, with other features: for asking what a feature is worth.
+Change = Callable[[DataFrame], DataFrame]
+
+
+def unchanged(rows: DataFrame) -> DataFrame:
+    """Return the rows as they are."""
+    return rows
 
 
 class FoldData:
@@ -66,7 +76,7 @@ class FoldData:
         self.fold, self.split, self.thresholds = fold, split, thresholds
         ordered = rows.withColumn(SPLIT, split.column()).filter(F.col(SPLIT).isNotNull())
         with ExitStack() as stack:
-            self._rows = stack.enter_context(kept(ordered.withColumn(_ROW, F.monotonically_increasing_id())))
+            self._rows = stack.enter_context(kept(ordered.withColumn(ROW, F.monotonically_increasing_id())))
             training = count_labels(self._rows)[TRAIN]
             check_labels(training, self.thresholds)
             self.weights = class_weights(weighting, training) if weighting else EQUAL
@@ -97,12 +107,35 @@ class FoldData:
         """Let the rows go."""
         self._stack.close()
 
-    def judge(self, algorithm: str, parameters: Parameters | None = None) -> pd.DataFrame:
-        """Fit to the fold's training rows and answer for its test rows.
+    def judge(self, algorithm: str, parameters: Parameters | None = None, change: Change = unchanged) -> pd.DataFrame:
+        """Fit to the fold's training rows and answer for its test rows: :meth:`fit`, then :meth:`answer`.
+
+        Raises:
+            ModelError, SettingsError: as they do.
+        """
+        return self.answer(self.fit(algorithm, parameters, change), change)
+
+    def fit(self, algorithm: str, parameters: Parameters | None = None, change: Change = unchanged) -> PipelineModel:
+        """Fit to the fold's training rows.
 
         Args:
             algorithm: one of :data:`~workload_forecast.model.pipeline.ALGORITHMS`.
             parameters: those that are not the algorithm's defaults.
+            change: what is done to the features first.
+
+        Raises:
+            ModelError: the algorithm or a parameter's value does not exist.
+            SettingsError: the algorithm has no such parameter.
+        """
+        training = change(self._rows.filter(F.col(SPLIT) == TRAIN))
+        return fit_model(training, algorithm, parameters, self.thresholds, self.weights)
+
+    def answer(self, model: PipelineModel, change: Change = unchanged) -> pd.DataFrame:
+        """Let a model answer for the fold's test rows.
+
+        Args:
+            model: fitted to this fold.
+            change: what is done to the features that the model sees. The naive forecasts see the true ones.
 
         Returns:
             One row for each test row, as :func:`~workload_forecast.model.backtest.backtest` takes them: ``fold``,
@@ -112,18 +145,14 @@ class FoldData:
             (and, once a fold, the key and 5 bytes); the frame takes some 40 bytes a row.
 
         Raises:
-            ModelError: the algorithm or a parameter's value does not exist.
-            SettingsError: the algorithm has no such parameter.
+            ModelError: the model, or the change, drops or repeats a row.
         """
-        model = fit_model(
-            self._rows.filter(F.col(SPLIT) == TRAIN), algorithm, parameters, self.thresholds, self.weights
-        )
-        said = model.transform(self._test).select(_ROW, *answer_columns())
+        said = model.transform(change(self._test)).select(ROW, *answer_columns())
         shares = [F.col(PROBABILITY)[index].cast("float").alias(name) for index, name in enumerate(PROBABILITIES)]
-        found = _collect(said.select(_ROW, F.col(MODEL).cast("byte"), *shares)).sort_by(_ROW)
-        if not np.array_equal(found[_ROW].to_numpy(), self._numbers):
+        found = _collect(said.select(ROW, F.col(MODEL).cast("byte"), *shares)).sort_by(ROW)
+        if not np.array_equal(found[ROW].to_numpy(), self._numbers):
             raise ModelError(
-                f"{algorithm} answers for {len(found):,} rows of fold {self.fold} that has {len(self._numbers):,}: "
+                f"{len(found):,} rows of fold {self.fold} are answered, and it has {len(self._numbers):,}: "
                 "a pipeline must neither drop nor repeat a row."
             )
         table = self._known.assign(**{name: found[name].to_numpy() for name in PROBABILITIES})
@@ -134,8 +163,8 @@ class FoldData:
         """The test rows' numbers, ascending, and all that is known of them before a model is asked."""
         naive = [said.cast("byte").alias(name) for name, said in history_classes(self.thresholds).items()]
         leads = [F.col(_LEAD_HOURS).cast("short").alias(LEAD)] if _LEAD_HOURS in self._test.columns else []
-        keys = [F.col(_ROW), F.col("server"), F.col("hour"), *leads, F.col(LABEL).cast("byte")]
-        found = _collect(self._test.select(*keys, *naive)).sort_by(_ROW)
+        keys = [F.col(ROW), F.col("server"), F.col("hour"), *leads, F.col(LABEL).cast("byte")]
+        found = _collect(self._test.select(*keys, *naive)).sort_by(ROW)
         columns: dict[str, object] = {FOLD: np.full(len(found), self.fold, dtype=np.int16)}
         columns["server"] = found["server"].dictionary_encode().to_pandas()
         columns |= {name: found[name].to_numpy() for name in ("hour", *([LEAD] if leads else []), LABEL)}
@@ -143,7 +172,7 @@ class FoldData:
         columns |= {
             name: found[name].to_pandas(types_mapper={pa.int8(): pd.Int8Dtype()}.get) for name in NAIVE_FORECASTS
         }
-        return found[_ROW].to_numpy(), pd.DataFrame(columns)
+        return found[ROW].to_numpy(), pd.DataFrame(columns)
 
 
 def judge_fold(

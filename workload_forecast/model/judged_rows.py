@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +81,12 @@ def judged_rows(rows: pd.DataFrame, model: str, baselines: Sequence[str], defaul
                 f"first {_where(keys, missing)}. {remedy}."
             )
     return JudgedRows(keys, predictors, labels, np.where(unknown, said[predictors.index(default)], said), unknown)
+
+
+def positions_of(values: pd.Series) -> tuple[Positions, npt.NDArray[Any]]:
+    """Position of each row's value among the distinct ones, and those, ascending."""
+    positions, distinct = pd.factorize(values, sort=True)
+    return positions.astype(np.int64), np.asarray(distinct)
 
 
 def _keys(rows: pd.DataFrame, predictors: Sequence[str]) -> pd.DataFrame:

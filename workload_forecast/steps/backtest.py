@@ -18,6 +18,7 @@ from workload_forecast.model import plots
 from workload_forecast.model.backtest import Backtest, backtest
 from workload_forecast.model.backtest_plots import backtest_figures
 from workload_forecast.model.baselines import BASELINES, MAJORITY
+from workload_forecast.model.differences import DAYS, cautious_differences
 from workload_forecast.model.fold_calibration import ALL, calibration_table, probability_scores
 from workload_forecast.model.fold_rows import FoldData
 from workload_forecast.model.folds import FoldPlan, folds_before_test
@@ -107,8 +108,13 @@ def _backtest(
             {**backtest_figures(found), "backtest_calibration": reliability},
             {**_tables(found), "folds": facts, "calibration": calibration, "probability_scores": probabilities},
         )
-    resampled = found.differences.set_index("baseline").loc[found.best_baseline]
-    return {"metrics": metrics, "best_baseline": found.best_baseline, "confidence": float(resampled["confidence"])}
+    told = cautious_differences(found.differences).set_index("baseline").loc[found.best_baseline]
+    return {
+        "metrics": metrics,
+        "best_baseline": found.best_baseline,
+        "confidence": float(told["confidence"]),
+        "blocks_of": str(told["blocks_of"]),
+    }
 
 
 def _judge(
@@ -165,15 +171,15 @@ def tell(runs: Runs, result: Result) -> None:
         f"backtest: macro-F1 {metrics['backtest_macro_f1']:.3f}; best naive forecast ({best}) "
         f"{metrics['backtest_best_baseline_macro_f1']:.3f}"
     )
-    say(f"backtest: {_gain(metrics, result.info['confidence'])}")
+    say(f"backtest: {_gain(metrics, result.info['confidence'], result.info['blocks_of'])}")
 
 
-def _gain(metrics: dict[str, float], confidence: float) -> str:
-    gain = f"gain {metrics['backtest_macro_f1_gain']:+.3f}"
-    if "backtest_macro_f1_gain_low" not in metrics:
-        return f"{gain}; too few server days to say how sure that is"
-    low, high = metrics["backtest_macro_f1_gain_low"], metrics["backtest_macro_f1_gain_high"]
-    text = f"{gain}, {confidence:.0%} interval {low:+.3f} to {high:+.3f}"
+def _gain(metrics: dict[str, float], confidence: float, blocks_of: str) -> str:
+    gain, suffix = f"gain {metrics['backtest_macro_f1_gain']:+.3f}", "_days" if blocks_of == DAYS else ""
+    if f"backtest_macro_f1_gain_low{suffix}" not in metrics:
+        return f"{gain}; too few {blocks_of} to say how sure that is"
+    low, high = (metrics[f"backtest_macro_f1_gain_{end}{suffix}"] for end in ("low", "high"))
+    text = f"{gain}, {confidence:.0%} interval by {blocks_of} {low:+.3f} to {high:+.3f}"
     if high < 0:
         return f"{text}: THE MODEL IS WORSE than the best naive forecast"
     return text if low > 0 else f"{text}: THE MODEL IS NOT CLEARLY BETTER than the best naive forecast"
