@@ -100,6 +100,23 @@ def test_the_locks_differ_only_where_they_should() -> None:
     assert str(spark35["pyspark"][0]).startswith("pyspark==3.5.")
 
 
+@pytest.mark.parametrize(
+    "machine", MARKERS, ids=lambda m: f"{m['sys_platform']}-{m['platform_machine']}-{m['python_version']}"
+)
+def test_the_tests_have_xgboost_once_and_nothing_for_graphics_cards(machine: dict[str, str]) -> None:
+    bounds = {str(bound.specifier) for bound in required("dev", "xgboost") if bound.name.startswith("xgboost")}
+    assert len(bounds) == 1, "two distributions of one module: what is tested must be what is offered"
+    for lock in LOCKS[1:]:
+        here = [
+            name
+            for name, found in pins(lock).items()
+            if any(pin.marker is None or pin.marker.evaluate(machine) for pin in found)
+        ]
+        assert len([name for name in here if name.startswith("xgboost")]) == 1
+        assert [name for name in here if name.startswith("nvidia")] == []
+    assert [name for name in pins(LOCKS[0]) if name.startswith("xgboost")] == []
+
+
 def versions(requirements: list[Requirement]) -> set[str]:
     return {str(requirement.specifier) for requirement in requirements}
 

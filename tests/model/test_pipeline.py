@@ -106,7 +106,6 @@ def test_every_algorithm_gives_three_probabilities_even_where_a_class_is_absent(
 
 @pytest.mark.spark
 def test_xgboost_needs_every_class(features: DataFrame) -> None:
-    pytest.importorskip("xgboost.spark")
     cuts = Thresholds(200, 1e9)
     rows = features.filter("total_load is not null").select("*", label_column(cuts))
     with pytest.raises(ModelError, match="needs training rows of every class, and finds none of high: choose"):

@@ -100,8 +100,6 @@ def by_compiled(pipeline: SavedPipeline, rows: pd.DataFrame) -> Scores:
 
 @pytest.mark.parametrize("algorithm", ["random_forest", "decision_tree", "xgboost"])
 def test_votes_are_the_bits_of_spark(spark: SparkSession, algorithm: str, tmp_path: Path) -> None:
-    if algorithm == "xgboost":
-        pytest.importorskip("xgboost.spark")
     model, pipeline = saved(spark, algorithm, tmp_path)
     rows = at_every_threshold(pipeline, ordinary(pipeline, servers=4, days=25))
     assert len(rows) >= 4000
