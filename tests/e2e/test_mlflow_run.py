@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.checkouts import Checkout
+from workload_forecast.config import DEFAULT_ALGORITHM
 from workload_forecast.schemas import FEATURE_NAMES, FEATURES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark]
@@ -27,9 +28,7 @@ def family(checkout: Checkout) -> list[Run]:
 
 
 def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Checkout, small_settings: Path) -> None:
-    parameters = {"config": small_settings, "algorithm": "random_forest", "num_trees": 8, "max_depth": 4}
-
-    first = checkout.mlflow_run("main", parameters)
+    first = checkout.mlflow_run("main", {"config": small_settings})
 
     assert first.returncode == 0, first.stderr
     assert "registered workload-forecast version 1" in first.stderr
@@ -44,7 +43,7 @@ def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Check
     tags = checkout.client.get_model_version("workload-forecast", "1").tags
     assert json.loads(tags["workload_forecast.decision"])["run"] == promote.info.run_id
     assert parent.data.metrics["test_macro_f1"] == train.data.metrics["test_macro_f1"]
-    assert train.data.params["num_trees"] == "8"
+    assert train.data.params["algorithm"] == DEFAULT_ALGORITHM
     assert train.data.params["thresholds_from"] == "training terciles"
     assert train.data.tags["mlflow.source.git.commit"] == checkout.commit
     assert {entry.dataset.name for entry in train.inputs.dataset_inputs} == {"features"}  # type: ignore[union-attr]
@@ -55,7 +54,7 @@ def test_main_ends_with_a_registered_model_and_is_not_done_twice(checkout: Check
     plots = {artifact.path for artifact in checkout.client.list_artifacts(train.info.run_id, "plots")}
     assert "plots/confusion_matrix_test.png" in plots
 
-    second = checkout.mlflow_run("main", parameters)
+    second = checkout.mlflow_run("main", {"config": small_settings})
 
     assert second.returncode == 0, second.stderr
     _, *again = family(checkout)
@@ -69,9 +68,7 @@ def test_the_registered_model_scores_what_was_logged(checkout: Checkout, small_s
     """Load the model back in this process and evaluate it with scikit-learn: the logged metrics come out again."""
     from sklearn.metrics import accuracy_score, f1_score
 
-    done = checkout.mlflow_run(
-        "train", {"config": small_settings, "algorithm": "random_forest", "num_trees": 8, "max_depth": 4}
-    )
+    done = checkout.mlflow_run("train", {"config": small_settings})
     assert done.returncode == 0, done.stderr
     (run,) = [r for r in checkout.runs() if r.data.tags.get("workload_forecast.step") == "train"][-1:]
     mlflow.set_tracking_uri(f"sqlite:///{checkout.folder / 'mlflow.db'}")

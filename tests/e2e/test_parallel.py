@@ -32,14 +32,10 @@ def test_first_starts_do_not_race(checkout: Checkout, small_settings: Path, tmp_
 
 
 def test_trainings_at_once_register_a_version_each(checkout: Checkout, small_settings: Path, tmp_path: Path) -> None:
+    forest = {"algorithm": "random_forest", "num_trees": 4, "max_depth": 3}  # what has a seed, so that the two differ
+
     def start(seed: int) -> str:
-        parameters = {
-            "config": small_settings,
-            "algorithm": "random_forest",
-            "num_trees": 4,
-            "max_depth": 3,
-            "seed": seed,
-        }
+        parameters = {"config": small_settings, **forest, "seed": seed}
         done = checkout.mlflow_run("train", parameters, shlex.quote(str(checkout.folder)), tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stderr
@@ -48,6 +44,9 @@ def test_trainings_at_once_register_a_version_each(checkout: Checkout, small_set
         list(pool.map(start, range(2)))
 
     assert {run.info.status for run in checkout.runs(tmp_path)} == {"FINISHED"}
+    trained = [run for run in checkout.runs(tmp_path) if run.data.tags.get("workload_forecast.step") == "train"]
+    assert sorted(run.data.params["seed"] for run in trained) == ["0", "1"]
+    assert all(run.data.params[name] == str(value) for run in trained for name, value in forest.items())
     versions = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_model_versions("name='workload-forecast'")
     assert sorted(str(version.version) for version in versions) == ["1", "2"]
     assert {version.status for version in versions} == {"READY"}

@@ -17,7 +17,6 @@ from tests.checkouts import generate_small_data, make_checkout, write_settings
 from tests.storage.machines.azurite import Azurite
 
 EXPERIMENT = "workload-forecast"
-PARAMETERS = {"algorithm": "random_forest", "num_trees": 5, "max_depth": 3}
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,12 @@ def run_main_job(folder: Path, azurite: Azurite, environment: Mapping[str, str],
         storageContainer=results,
     )
     checkout = make_checkout(folder / "project")
-    given = [part for name, value in {"config": settings, **PARAMETERS}.items() for part in ("-P", f"{name}={value}")]
-    command = ["mlflow", "run", ".", "--env-manager", "local", "--experiment-name", EXPERIMENT, "-e", "main", *given]
+    project = ["mlflow", "run", ".", "--env-manager", "local", "--experiment-name", EXPERIMENT]
     home = folder / "outputs"
     begin = time.monotonic()
     with watched_arguments(secrets) as shown:
         done = subprocess.run(
-            command,
+            [*project, "-e", "main", "-P", f"config={settings}"],
             cwd=checkout.folder,
             env={
                 **environment,

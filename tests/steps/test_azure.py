@@ -227,8 +227,7 @@ def test_a_wrong_container_is_told_before_any_work(
 @pytest.mark.spark
 def test_the_model_is_published_and_the_key_is_nowhere(prepared: Project, account: Account) -> None:
     settings_for(prepared, account, storageContainer=account.results, thresholds="auto")
-    arguments = ("--algorithm", "random_forest", "--num-trees", "3", "--max-depth", "3")
-    assert prepared.run("main", "--config", "settings.json", *arguments) == 0
+    assert prepared.run("main", "--config", "settings.json") == 0
     assert prepared.run("download-model", "--config", "settings.json", "--output", "model") == 0
 
     model = mlflow.pyfunc.load_model(str(prepared.folder / "model"))

@@ -12,7 +12,6 @@ from mlflow.entities import Run
 from tests.steps.conftest import Project
 
 FIRST, TEST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 10), datetime(2016, 6, 11, 23, 59, 59)
-SMALL = ("--algorithm", "random_forest", "--num-trees", "3", "--max-depth", "3", "--thresholds", "auto")
 
 
 def settings(project: Project, **checks: object) -> str:
@@ -41,7 +40,7 @@ def test_bad_data_is_warned_of_or_refused(project: Project, spark: object) -> No
         path.write_text("".join([header, *lines, *copies]))
 
     strict = {"duplicateServers": {"refuse": 0.1}}
-    assert project.run("train", "--config", settings(project, **strict), *SMALL) == 3
+    assert project.run("train", "--config", settings(project, **strict), "--thresholds", "auto") == 3
 
     said = project.say()
     (run,) = project.runs(step="train")
@@ -55,7 +54,7 @@ def test_bad_data_is_warned_of_or_refused(project: Project, spark: object) -> No
     assert found["verdict"]["duplicate_servers"] == "refuse"
     assert found["value"]["duplicate_servers"] == 0.25
 
-    assert project.run("train", "--config", settings(project), *SMALL) == 0
+    assert project.run("train", "--config", settings(project), "--thresholds", "auto") == 0
 
     said = project.say()
     assert f"train: WARNING: duplicate_servers: {found_copies}" in said
@@ -70,7 +69,7 @@ def test_bad_data_is_warned_of_or_refused(project: Project, spark: object) -> No
         "limits are no part of the ETL's key"
     )
 
-    assert project.run("train", "--config", settings(project, **strict), *SMALL) == 3, (
+    assert project.run("train", "--config", settings(project, **strict), "--thresholds", "auto") == 3, (
         "the limits are part of the training's key"
     )
 

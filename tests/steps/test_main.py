@@ -15,7 +15,6 @@ from workload_forecast.registry.log_model import MODEL_NAME
 from workload_forecast.registry.promotion import CHAMPION, find_version, read_decision, version_of
 
 FIRST, TEST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 16), datetime(2016, 6, 20, 23, 59, 59)
-TREES = ("--algorithm", "random_forest", "--num-trees", "5", "--max-depth", "5")
 
 
 def settings(project: Project, **more: Any) -> str:
@@ -43,7 +42,7 @@ def test_main_decides_once_on_what_it_has_trained(project: Project, spark: objec
     project.sessions(FIRST, LAST, servers=4)
     config = settings(project, promotion={"minimumGain": 0.9})
 
-    assert project.run("main", "--config", config, *TREES) == 0, "a refusal is no failure of the job"
+    assert project.run("main", "--config", config) == 0, "a refusal is no failure of the job"
 
     said = project.say()
     version = find_version(client, MODEL_NAME)
@@ -79,7 +78,7 @@ def test_main_decides_once_on_what_it_has_trained(project: Project, spark: objec
     assert "Traceback" not in said
     stages.with_name("elsewhere").rename(stages)
 
-    assert project.run("main", "--config", config, *TREES) == 0
+    assert project.run("main", "--config", config) == 0
     assert "not looked at: it was refused before" in project.say()
     assert last(project, "promote").data.tags["workload_forecast.decision"] == "unchanged"
     assert version_of(client, MODEL_NAME, CHAMPION) is None
@@ -90,10 +89,10 @@ def test_main_decides_once_on_what_it_has_trained(project: Project, spark: objec
     assert bool(champion) is (gains > 0)
     client.set_registered_model_alias(MODEL_NAME, CHAMPION, number)
     project.say()
-    assert project.run("main", "--config", config, *TREES) == 0
+    assert project.run("main", "--config", config) == 0
     assert "it is the champion already" in project.say()
 
-    assert project.run("main", "--config", config, *TREES, "--debug", "FILTER_IP") == 0
+    assert project.run("main", "--config", config, "--debug", "FILTER_IP") == 0
     assert "not looked at: it was trained on a few servers (debug)" in project.say()
     champion = version_of(client, MODEL_NAME, CHAMPION)
     assert champion is not None

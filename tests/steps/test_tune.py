@@ -24,7 +24,8 @@ from workload_forecast.steps.trial_runs import TRIAL_TAG
 from workload_forecast.steps.tune import first_parameters
 
 FIRST, TEST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 22), datetime(2016, 6, 24, 23, 59, 59)
-SEARCH = ("--algorithm", "random_forest", "--num-trees", "4", "--max-depth", "4", "--folds", "1", "--patience", "0")
+#: A tree for a forest: a trial may ask for 200 trees, and what is tested is the search.
+SEARCH = ("--algorithm", "decision_tree", "--max-depth", "4", "--folds", "1", "--patience", "0")
 
 
 @pytest.fixture
@@ -101,9 +102,8 @@ def test_tune(
     assert scores(trials[:2]) == scores(trials_of(prepared, killed)[:2])
     assert [run.info.status for run in trials] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
     assert trials[1].data.tags["workload_forecast.error"] == "no such tree"
-    assert {name: trials[0].data.params[name] for name in ("algorithm", "num_trees", "max_depth", "seed")} == {
-        "algorithm": "random_forest",
-        "num_trees": "4",
+    assert {name: trials[0].data.params[name] for name in ("algorithm", "max_depth", "seed")} == {
+        "algorithm": "decision_tree",
         "max_depth": "4",
         "seed": "42",
     }
@@ -122,7 +122,7 @@ def test_tune(
 
     (train,) = prepared.runs(step="train")
     assert train.data.tags["mlflow.parentRunId"] == resumed.info.run_id
-    for name in ("num_trees", "max_depth", "min_rows_per_leaf", "feature_subset", "max_bins", "seed"):
+    for name in ("max_depth", "min_rows_per_leaf", "max_bins", "seed"):
         assert train.data.params[name] == best.data.params[name]
     assert resumed.data.metrics["test_macro_f1"] == train.data.metrics["test_macro_f1"]
     assert find_version(MlflowClient(), MODEL_NAME).run_id == train.info.run_id
@@ -130,7 +130,7 @@ def test_tune(
     table = table_of(resumed)
     assert table["state"].tolist() == ["done", "failed", "done", "done"]
     assert table["macro_f1"].tolist()[0] == pytest.approx(first["macro_f1"], abs=1e-12)
-    assert [int(value) for value in table["num_trees"]] == [int(run.data.params["num_trees"]) for run in trials]
+    assert [int(value) for value in table["max_depth"]] == [int(run.data.params["max_depth"]) for run in trials]
 
     asked = len(judge.asked)
     assert tune(prepared, "--max-evals", "5") == 0

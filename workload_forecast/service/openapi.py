@@ -26,12 +26,14 @@ _PROBLEMS = {
     503: "not ready, too busy, or no answer in time",
 }
 
-#: An example of a feature row: a Sunday evening, no history but the last two days.
+#: An example of a feature row: a Sunday evening, forecast 48 hours ahead from the first day that is known.
 EXAMPLE_ROW: Mapping[str, float | None] = {
     **{name: None for name in FEATURE_NAMES},
     "hour_of_day": 18, "weekday": 7, "day_of_month": 3, "week_of_year": 26, "month": 7, "year": 2016,
     "is_us_holiday": 0, "is_business_hour": 0, "is_morning": 0, "trend_days": 16985.75,
-    "lead_hours": 48, "total_load_lag_48h": 212.5, "total_load_mean_1d": 180.0, "observed_hours_7d": 24,
+    "total_load_lag_48h": 212.5, "total_load_mean_1d": 180.0, "total_load_mean_7d": 180.0,
+    "total_load_std_7d": 61.5, "total_load_same_hour_mean_7d": 212.5, "observed_hours_7d": 24,
+    "total_load_last_same_hour": 212.5, "expected_load": 208.0, "expected_error": 61.5, "lead_hours": 48,
 }  # fmt: skip
 
 
