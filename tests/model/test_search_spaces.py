@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from workload_forecast.errors import ModelError, SettingsError
@@ -29,6 +31,25 @@ def test_a_dimension_leaves_something_to_choose(algorithm: str, name: str) -> No
     else:
         assert dimension.low < dimension.high
         assert dimension.low > 0 or not dimension.log
+
+
+def test_the_documented_bounds_are_those_of_the_spaces() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "tuning.md").read_text()
+    lines = text[text.index("| parameter | random_forest") :].split("\n\n")[0].splitlines()
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    found = {}
+    for parameter, *cells in rows:
+        for algorithms, cell in zip(head[1:], cells, strict=True):
+            for algorithm in algorithms.split(", ") if cell else []:
+                if not cell.startswith("forest: ") or algorithm == "random_forest":
+                    found[algorithm, parameter.strip("`")] = cell.removeprefix("forest: ")
+
+    def shown(dimension: Dimension) -> str:
+        if isinstance(dimension, Choice):
+            return ", ".join(map(str, dimension.values))
+        return f"{dimension.low:g} to {dimension.high:g}" + (", log" if dimension.log else "")
+
+    assert found == {(algorithm, name): shown(SEARCH_SPACES[algorithm][name]) for algorithm, name in DIMENSIONS}
 
 
 @pytest.mark.parametrize(
