@@ -21,19 +21,18 @@ from pyspark.sql import DataFrame
 
 from workload_forecast.config import DEFAULT_FOLD_TRAINING_HOURS, ClassWeights, Thresholds
 from workload_forecast.errors import DataError, ModelError
+from workload_forecast.features.lags import DAY
 from workload_forecast.gate_limits import GateLimits
 from workload_forecast.model.baselines import BASELINES, MAJORITY
 from workload_forecast.model.fold_rows import FoldData
 from workload_forecast.model.folds import FoldPlan, folds_before_test
-from workload_forecast.model.judged_rows import judged_rows
+from workload_forecast.model.judged_rows import judged_rows, positions_of
 from workload_forecast.model.metrics import Matrix, confusion_scores
 from workload_forecast.model.parameters import Parameters
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import HORIZON_HOURS
 from workload_forecast.sources import MODEL, NAIVE_FORECASTS, NONE, Shares, Sources
-
-DAY_HOURS = 24
 
 Doubles = npt.NDArray[np.float64]
 
@@ -95,9 +94,9 @@ def choose_sources(rows: pd.DataFrame, limits: GateLimits) -> tuple[Sources, pd.
         SchemaError, SettingsError, DataError: as :func:`~workload_forecast.model.judged_rows.judged_rows` does.
     """
     judged = judged_rows(rows, MODEL, BASELINES, MAJORITY)
-    servers, names = pd.factorize(judged.keys["server"], sort=True)
-    days, dates = pd.factorize(judged.keys["hour"].dt.floor("D"), sort=True)
-    groups = servers.astype(np.int64) * len(dates) + days
+    servers, names = positions_of(judged.keys["server"])
+    days, dates = positions_of(judged.keys["hour"].dt.floor("D"))
+    groups = servers * len(dates) + days
     chosen = [judged.predictors.index(name) for name in CANDIDATES]
     counts: Matrix = judged.counts(groups, len(names) * len(dates))[:, chosen]
     counts = counts.reshape(len(names), len(dates), *counts.shape[1:])
@@ -117,11 +116,11 @@ def gate_fold(split: TimeSplit, limits: GateLimits) -> TimeSplit | None:
     the errors of the last two weeks.
     """
     length = (split.training_to - split.training_from) // timedelta(hours=1)
-    room = (length - DEFAULT_FOLD_TRAINING_HOURS - HORIZON_HOURS) // DAY_HOURS
+    room = (length - DEFAULT_FOLD_TRAINING_HOURS - HORIZON_HOURS) // DAY
     days = min(limits.days, room)
     if not limits.days or days < limits.minimum_days:
         return None
-    return folds_before_test(split, FoldPlan(1, days * DAY_HOURS))[0]
+    return folds_before_test(split, FoldPlan(1, days * DAY))[0]
 
 
 def describe_sources(table: pd.DataFrame) -> str:
