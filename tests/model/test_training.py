@@ -3,16 +3,19 @@ from __future__ import annotations
 import io
 import math
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
+from pyspark.sql import functions as F
 
 from tests.feature_tables import write_parquet
 from workload_forecast.config import Thresholds
 from workload_forecast.errors import ModelError
+from workload_forecast.gate_limits import GateLimits
 from workload_forecast.model import training
 from workload_forecast.model.baselines import BASELINES
 from workload_forecast.model.metrics import METRICS
@@ -20,6 +23,7 @@ from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult, train
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import FEATURE_NAMES
+from workload_forecast.sources import NAIVE_FORECASTS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -123,3 +127,34 @@ def test_a_single_class_and_an_impossible_parameter_are_explained(features: Data
 def test_nothing_stays_in_spark_s_cache(spark: SparkSession, result: TrainingResult) -> None:
     assert result.rows
     assert spark.sparkContext._jsc.getPersistentRDDs().size() == 0
+
+
+@pytest.mark.spark
+def test_who_answers_is_chosen_before_the_test_period_and_judged_on_it(
+    features: DataFrame, table: pd.DataFrame, split: TimeSplit, progress: Progress
+) -> None:
+    """Without any margin, a server is left to whatever was best on its last days of training."""
+    gate = GateLimits(fleet_margin=1e9, server_margin=0)
+    found = train(features, split, "auto", "same_hour_mixture", progress=progress, gate=gate)
+    chosen = found.tables["sources"]
+    assert set(found.sources.servers.values()) <= set(NAIVE_FORECASTS)
+    assert 0 < len(found.sources.servers) < len(chosen)
+
+    judged = table[(table["hour"] < split.training_to) & (table["hour"] >= split.training_to - timedelta(days=5))]
+    known = judged.dropna(subset=["total_load"]).groupby("server").size()
+    assert dict(zip(chosen["server"], chosen["rows"], strict=True)) == known.to_dict()
+
+    low, high = found.thresholds.low, found.thresholds.high
+    test = table[(table["hour"] >= split.test_from) & table["total_load"].notna()]
+    by_server = found.tables["accuracy_by_server"].set_index("server")
+    answers = found.model.transform(features.filter(F.col("hour") >= F.lit(split.test_from)))
+    by_model = {(row[0], row[1]): row[2] for row in answers.select("server", "hour", "class_index").collect()}
+    for server, source in found.sources.servers.items():
+        mine = test[test["server"] == server]
+        loads = mine[NAIVE_FORECASTS[source]]
+        naive = np.digitize(loads, [low, high], right=True)
+        named = np.where(loads.isna(), [by_model[server, hour] for hour in mine["hour"]], naive)
+        label = np.digitize(mine["total_load"], [low, high], right=True)
+        assert by_server.loc[server, "forecast"] == pytest.approx((label == named).mean())
+    others = by_server.drop(index=list(found.sources.servers))
+    assert (others["forecast"] == others["model"]).all()

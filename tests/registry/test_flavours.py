@@ -7,6 +7,7 @@ import pickletools
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,7 @@ from workload_forecast.registry.log_model import requirements, signature
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES
 from workload_forecast.serving.facts import read_facts
 from workload_forecast.serving.forecaster import Forecaster
+from workload_forecast.sources import Sources
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -72,6 +74,9 @@ def test_the_facts_are_those_of_the_training(saved: SavedModel) -> None:
     assert (facts.low, facts.high, facts.missing_hours, facts.algorithm) == (200, 320, "zero", "random forest")
     assert (facts.training_from, facts.training_to) == (datetime(2016, 6, 1), datetime(2016, 6, 16))
     assert facts.spark_version == version("pyspark").partition("+")[0]
+    assert facts.sources == Sources()
+    gated = Sources("model", {"a": "none"})
+    assert flavours.model_facts(replace(saved.result, sources=gated), "zero")["sources"] == gated
     scores = saved.result.tables["confusion"].query("split == 'test' and predictor == 'class_48h_ago'")
     for named, shares in zip(CLASSES, facts.baseline.probabilities, strict=True):
         counts = [int(scores[scores["true"] == true][named].iloc[0]) + 1 for true in CLASSES]
