@@ -140,18 +140,15 @@ def loss_table(rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for algorithm, answers in rows.items():
         asked = [f"{way}: {group}" for way, group in _asked(algorithm)]
         judged = judged_rows(answers, MODEL, (*asked, MAJORITY), MAJORITY)
-        differences = cautious_differences(difference_table(judged, Resampling())).set_index("baseline")
+        differences = cautious_differences(difference_table(judged, Resampling()))
         counts = judged.counts(np.zeros(len(answers), dtype=np.int64), 1)[0]
         whole = confusion_scores(counts[0])["macro_f1"]
+        told = {str(record["baseline"]): record for record in differences.to_dict("records")}
+        empty = 0.0 if algorithm == MIXTURE else np.nan
         for group in GROUPS:
             for way in (LEFT_OUT, PERMUTED):
-                name = f"{way}: {group}"
-                empty = 0.0 if algorithm == MIXTURE else np.nan
-                numbers = (
-                    [float(differences.loc[name, column]) for column in ("difference", "low", "high")]
-                    if name in asked
-                    else [empty, empty, empty]
-                )
+                record = told.get(f"{way}: {group}", {})
+                numbers = [float(record.get(name, empty)) for name in ("difference", "low", "high")]
                 records.append((algorithm, group, way, whole, *numbers))
     return pd.DataFrame(records, columns=["algorithm", "group", "way", "macro_f1", "lost", "low", "high"])
 
@@ -238,8 +235,8 @@ def main(
         losses = loss_table(measure(features, splits, settings.thresholds, parameters))
     if output:
         plan = {"folds": folds, "test_hours": test_hours, "parameters": parameters}
-        known = losses.astype(object).where(losses.notna(), None)
-        Path(output).write_bytes(orjson.dumps({**plan, "losses": known.to_dict("records")}, option=orjson.OPT_INDENT_2))
+        table = orjson.loads(losses.to_json(orient="records", double_precision=15))
+        Path(output).write_bytes(orjson.dumps({**plan, "losses": table}, option=orjson.OPT_INDENT_2))
     click.echo(markdown(losses))
 
 

@@ -143,7 +143,7 @@ def test_the_intervals_are_those_of_blocks_of_a_server_and_a_day_and_of_whole_da
                 above = found.metrics[f"backtest_macro_f1_gain_share_above{suffix}"]
                 assert above == pytest.approx((gains > 0).mean())
     assert found.differences.to_dict("records") == expected
-    assert sorted({record["blocks"] for record in expected}) == [14, 42]
+    assert set(found.differences["blocks"]) == {14, 42}
 
 
 def test_servers_that_move_together_make_the_interval_by_server_days_too_narrow() -> None:

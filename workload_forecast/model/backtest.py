@@ -179,10 +179,12 @@ def _fold_metrics(by_fold: pd.DataFrame, model: str, best: str) -> dict[str, flo
 
 def _difference_metrics(differences: pd.DataFrame, best: str) -> dict[str, float]:
     rows = differences[differences["baseline"] == best].set_index("blocks_of")
-    metrics = {"backtest_macro_f1_gain": float(rows.loc[DAYS, "difference"])}
+    metrics = {"backtest_macro_f1_gain": float(rows["difference"].iloc[0])}
     for blocks_of, suffix in ((SERVER_DAYS, ""), (DAYS, "_days")):
-        for name in ("low", "high", "share_above"):
-            metrics[f"backtest_macro_f1_gain_{name}{suffix}"] = float(rows.loc[blocks_of, name])
+        row = rows.loc[blocks_of]
+        metrics |= {
+            f"backtest_macro_f1_gain_{name}{suffix}": float(row[name]) for name in ("low", "high", "share_above")
+        }
     return _known(metrics)
 
 
