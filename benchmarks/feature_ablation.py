@@ -140,9 +140,11 @@ def loss_table(rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for algorithm, answers in rows.items():
         asked = [f"{way}: {group}" for way, group in _asked(algorithm)]
         judged = judged_rows(answers, MODEL, (*asked, MAJORITY), MAJORITY)
-        differences = cautious_differences(difference_table(judged, Resampling())).set_index("baseline")
+        differences = cautious_differences(difference_table(judged, Resampling()))
         counts = judged.counts(np.zeros(len(answers), dtype=np.int64), 1)[0]
         whole = confusion_scores(counts[0])["macro_f1"]
+        told = {str(record["baseline"]): record for record in differences.to_dict("records")}
+        empty = 0.0 if algorithm == MIXTURE else np.nan
         for group in GROUPS:
             for way in (LEFT_OUT, PERMUTED):
                 name = f"{way}: {group}"
