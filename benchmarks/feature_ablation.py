@@ -147,13 +147,8 @@ def loss_table(rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         empty = 0.0 if algorithm == MIXTURE else np.nan
         for group in GROUPS:
             for way in (LEFT_OUT, PERMUTED):
-                name = f"{way}: {group}"
-                empty = 0.0 if algorithm == MIXTURE else np.nan
-                numbers = (
-                    [float(differences[column].to_dict()[name]) for column in ("difference", "low", "high")]
-                    if name in asked
-                    else [empty, empty, empty]
-                )
+                record = told.get(f"{way}: {group}", {})
+                numbers = [float(record.get(name, empty)) for name in ("difference", "low", "high")]
                 records.append((algorithm, group, way, whole, *numbers))
     return pd.DataFrame(records, columns=["algorithm", "group", "way", "macro_f1", "lost", "low", "high"])
 
@@ -240,9 +235,8 @@ def main(
         losses = loss_table(measure(features, splits, settings.thresholds, parameters))
     if output:
         plan = {"folds": folds, "test_hours": test_hours, "parameters": parameters}
-        Path(output).write_bytes(
-            orjson.dumps({**plan, "losses": losses.to_dict("records")}, option=orjson.OPT_INDENT_2)
-        )
+        table = orjson.loads(losses.to_json(orient="records", double_precision=15))
+        Path(output).write_bytes(orjson.dumps({**plan, "losses": table}, option=orjson.OPT_INDENT_2))
     click.echo(markdown(losses))
 
 
