@@ -32,7 +32,7 @@ def test_first_starts_do_not_race(checkout: Checkout, small_settings: Path, tmp_
 
 
 def test_trainings_at_once_register_a_version_each(checkout: Checkout, small_settings: Path, tmp_path: Path) -> None:
-    forest = {"algorithm": "random_forest", "num_trees": 4, "max_depth": 3}  # what has a seed, so that the two differ
+    forest = {"algorithm": "random_forest", "num_trees": 2, "max_depth": 2}  # what has a seed, so that the two differ
 
     def start(seed: int) -> str:
         parameters = {"config": small_settings, **forest, "seed": seed}
