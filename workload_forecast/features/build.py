@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import narwhals as nw
 
-from workload_forecast.features.expected import SURPRISE, with_expected
+from workload_forecast.features.expected import SURPRISE, expected_back, expected_near, with_expected
 from workload_forecast.features.grid import Materialise, MissingHours, as_it_is, complete_grid
 from workload_forecast.features.lags import back_name, hours_back, lag_columns, same_hour_mean
 from workload_forecast.features.leads import at_leads, expected_columns, fading
 from workload_forecast.features.trailing import trailing_columns, with_trailing
-from workload_forecast.schemas import CALENDAR, FEATURES, HORIZON_HOURS, HOURLY_LOAD, LEAD, Frame
+from workload_forecast.schemas import CALENDAR, FEATURES, HORIZON_HOURS, HOURLY_LOAD, LAG_FEATURES, LEAD, Frame
 
 #: Stands for the expected error of a server that is too new for one.
 SPREAD = "total_load_std_7d"
@@ -83,7 +83,8 @@ def _hours(
     """All that is known of an hour by itself, whenever it is forecast."""
     dates = CALENDAR.select(calendar)
     grid = complete_grid(HOURLY_LOAD.select(hourly), dates, missing_hours=missing_hours, extend_hours=extend_hours)
-    also = lag_columns() | hours_back([SURPRISE], [HORIZON_HOURS])
-    history = with_trailing(with_expected(grid, materialise), also=also)
-    features = history.with_columns(**trailing_columns(), total_load_same_hour_mean_7d=same_hour_mean())
-    return features.join(dates, on="hour", how="left")
+    history = with_trailing(grid, near=expected_near(), also=lag_columns() | expected_back())
+    own = trailing_columns() | {"total_load_same_hour_mean_7d": same_hour_mean()}
+    # what is done goes through the passes that the expected load takes alone: sorting the servers again costs more
+    hours = with_expected(history.with_columns(**own), (*LAG_FEATURES, *own), materialise)
+    return hours.with_columns(**hours_back([SURPRISE], [HORIZON_HOURS])).join(dates, on="hour", how="left")

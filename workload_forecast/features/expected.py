@@ -30,6 +30,7 @@ import narwhals as nw
 
 from workload_forecast.features.grid import Materialise, as_it_is
 from workload_forecast.features.lags import DAY, back_by, back_name, count_observed, hours_back, mean, total
+from workload_forecast.features.trailing import DAY_SEEN, DAY_SUM
 from workload_forecast.schemas import HORIZON_HOURS, MEASURES, PRIMARY_MEASURE, Frame
 
 #: How many days back the newest load at the same hour lies, for leads of up to so many days.
@@ -57,7 +58,7 @@ NEWEST, NEWEST_SIX, CUT = 0.3, 0.2, 4.0
 REACH_HOURS = HORIZON_HOURS + 5 + (DAY + DAY * ERROR_DAYS - 1) + (DAY * (DAYS + 1) + DAY - 1)
 
 _FOUR_HOURS, _BLOCKS, _DAYS = tuple(range(4)), tuple(range(0, DAY, 4)), tuple(range(0, DAY * ERROR_DAYS, DAY))
-_SUM, _SEEN, _SMOOTH = "_day_sum", "_day_seen", "_smoothed"
+_SMOOTH = "_smoothed"
 _RAISED, _LEAST, _ERROR = "_raised", "_least", "_error"
 _OFF, SURPRISE = "_off", "_surprise"
 _GRID = ("server", "hour", *MEASURES)
@@ -78,35 +79,39 @@ def error_name(days_back: int) -> str:
     return f"_error_{days_back}d"
 
 
-def with_expected(grid: Frame, materialise: Materialise = as_it_is) -> Frame:
-    """Return the complete ``grid`` with the mixtures, their errors and the surprise.
+def expected_near() -> dict[str, nw.Expr]:
+    """Return what :func:`expected_back` looks back on, made of the load and its neighbours, by name."""
+    load = nw.col(PRIMARY_MEASURE)
+    return {_SMOOTH: _smoothed(load, before=back_by(PRIMARY_MEASURE, 1), after=back_by(PRIMARY_MEASURE, -1))}
+
+
+def expected_back() -> dict[str, nw.Expr]:
+    """Return the loads, and days of loads, that :func:`with_expected` needs of earlier hours, by name.
+
+    Needs :func:`expected_near` and the columns of the day that ends at the hour.
+    """
+    steps = [DAY * day for day in range(1, DAYS + max(DAYS_BACK))]
+    newest = [DAY * k + hour for k in DAYS_BACK for hour in (1, 2)] + [DAY * (k + 1) - 1 for k in DAYS_BACK]
+    return hours_back([DAY_SUM, DAY_SEEN, _SMOOTH], steps) | hours_back([PRIMARY_MEASURE], sorted({*steps, *newest}))
+
+
+def with_expected(frame: Frame, kept: Sequence[str], materialise: Materialise = as_it_is) -> Frame:
+    """Return the complete grid with the columns ``kept``, the mixtures, their errors and the surprise.
 
     Columns :func:`same_hour_name`, :func:`expected_name`, :func:`error_name` for each of :data:`DAYS_BACK`, null where
     unknown, and :data:`SURPRISE` of the hour itself (so it may be used from that hour on), 0 where unknown.
+
+    Args:
+        frame: the complete grid with :func:`expected_back`.
+        kept: its other columns that the result has too.
+        materialise: of the engine; applied to what is half done.
     """
-    made = materialise(_with_forecasts(_with_history(grid)))
-    return materialise(_with_surprise(_with_mixtures(_with_weights(made))))
+    every = (*_GRID, *kept)
+    made = materialise(_with_forecasts(frame, every))
+    return materialise(_with_surprise(_with_mixtures(_with_weights(made, every), every), every))
 
 
-def _with_history(grid: Frame) -> Frame:
-    """The loads at the same hour, smoothed over its neighbours too, and the day that ends at each of those hours."""
-    steps = [DAY * day for day in range(1, DAYS + max(DAYS_BACK))]
-    near = (-1, *_FOUR_HOURS)
-    loads = [nw.col(back_name(PRIMARY_MEASURE, k)) for k in _FOUR_HOURS]
-    blocks = grid.with_columns(**hours_back([PRIMARY_MEASURE], near)).select(
-        *_GRID,
-        _smoothed(nw.col(PRIMARY_MEASURE), before=_load(1), after=_load(-1)).alias(_SMOOTH),
-        _added(loads).alias(_SUM),
-        count_observed(loads).alias(_SEEN),
-    )
-    days = _merged(blocks, (*_GRID, _SMOOTH), (_SUM, _SEEN), _BLOCKS)
-    newest = [DAY * k + hour for k in DAYS_BACK for hour in (1, 2)] + [DAY * (k + 1) - 1 for k in DAYS_BACK]
-    return days.with_columns(
-        **hours_back([_SUM, _SEEN, _SMOOTH], steps), **hours_back([PRIMARY_MEASURE], sorted({*steps, *newest}))
-    )
-
-
-def _with_forecasts(frame: Frame) -> Frame:
+def _with_forecasts(frame: Frame, every: Sequence[str]) -> Frame:
     sums: dict[str, nw.Expr] = {}
     for k in DAYS_BACK:
         same = [_load(DAY * (k + j)) for j in range(DAYS)]
@@ -119,11 +124,11 @@ def _with_forecasts(frame: Frame) -> Frame:
             _name("ninther", k): _median(*(_median(*same[at : at + 3]) for at in (0, 3, 6))),
             _name("weeks", k): _mean([_load(168), _load(336)]),
             _name("now", k): _mean([_load(DAY * k + hour) for hour in range(3)]),
-            _name("day", k): mean(_day(_SUM, k), _day(_SEEN, k)),
+            _name("day", k): mean(_day(DAY_SUM, k), _day(DAY_SEEN, k)),
             **_part("mean", k, _added(same), count_observed(same)),
             **_part("smooth", k, *_decayed(smooth)),
-            **_part("level", k, total(_day(_SUM, j) for j in week), total(_day(_SEEN, j) for j in week)),
-            **_part("days", k, total(_day(_SUM, j) for j in days), total(_day(_SEEN, j) for j in days)),
+            **_part("level", k, total(_day(DAY_SUM, j) for j in week), total(_day(DAY_SEEN, j) for j in week)),
+            **_part("days", k, total(_day(DAY_SUM, j) for j in days), total(_day(DAY_SEEN, j) for j in days)),
         }
     made: dict[str, nw.Expr] = {}
     for k in DAYS_BACK:
@@ -139,12 +144,12 @@ def _with_forecasts(frame: Frame) -> Frame:
             _name("level", k): level,
             same_hour_name(k): nw.col(same_hour_name(k)),
         }
-    return frame.select(*_GRID, **sums).select(*_GRID, **made)
+    return frame.select(*every, **sums).select(*every, **made)
 
 
-def _with_weights(frame: Frame) -> Frame:
+def _with_weights(frame: Frame, every: Sequence[str]) -> Frame:
     """The weights of the forecasts, and the mixture's error, as they are known at each hour."""
-    far, kept = DAYS_BACK[-1], (*_GRID, *_MADE)
+    far, kept = DAYS_BACK[-1], (*every, *_MADE)
     load = nw.col(PRIMARY_MEASURE)
     off = {_error(name): (load - _of(name, far)).abs().fill_null(0.0) for name in FORECASTS}
     seen = {_error("seen"): count_observed([load - _of("last", far)])}
@@ -167,7 +172,7 @@ def _with_weights(frame: Frame) -> Frame:
     )
 
 
-def _with_mixtures(frame: Frame) -> Frame:
+def _with_mixtures(frame: Frame, every: Sequence[str]) -> Frame:
     then = frame.with_columns(**hours_back([*map(_weight, FORECASTS), _ERROR], [DAY * k for k in DAYS_BACK]))
     mixtures: dict[str, nw.Expr] = {}
     for k in DAYS_BACK:
@@ -176,16 +181,16 @@ def _with_mixtures(frame: Frame) -> Frame:
         load = total(weight * _of(name, k) for name, weight in weights.items()) / total(weights.values())
         error = nw.col(back_name(_ERROR, DAY * k)) + _of("level", k).abs() * LEVEL_SHARE
         mixtures |= {expected_name(k): load, error_name(k): error}
-    return then.select(*_GRID, *map(same_hour_name, DAYS_BACK), **mixtures)
+    return then.select(*every, *map(same_hour_name, DAYS_BACK), **mixtures)
 
 
-def _with_surprise(frame: Frame) -> Frame:
+def _with_surprise(frame: Frame, every: Sequence[str]) -> Frame:
     k = DAYS_BACK[0]
     off = ((nw.col(PRIMARY_MEASURE) - nw.col(expected_name(k))) / (nw.col(error_name(k)) + TINY)).clip(-CUT, CUT)
     six = _mean([back_by(_OFF, hour) for hour in range(6)])
     surprise = nw.col(_OFF).fill_null(0.0) * NEWEST + six.fill_null(0.0) * NEWEST_SIX
     mixtures = [name(k) for k in DAYS_BACK for name in (same_hour_name, expected_name, error_name)]
-    return frame.with_columns(off.alias(_OFF)).select(*_GRID, *mixtures, surprise.alias(SURPRISE))
+    return frame.with_columns(off.alias(_OFF)).select(*every, *mixtures, surprise.alias(SURPRISE))
 
 
 def _smoothed(load: nw.Expr, *, before: nw.Expr, after: nw.Expr) -> nw.Expr:

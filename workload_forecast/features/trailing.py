@@ -31,17 +31,24 @@ _NEW_LOW = "_new_low"
 _SUMS = {measure: f"_sum_{measure}" for measure in MEASURES}
 _BLOCK = (_SEEN, _LOW, _HIGH, _ABOVE, _SQUARES, *_SUMS.values())
 
+#: Sum of the total load over the day that ends at the row's hour, and how many of its hours were observed; for others
+#: to look back on, while the columns of these names become the week's.
+DAY_SUM, DAY_SEEN = _SUMS[PRIMARY_MEASURE], _SEEN
 
-def with_trailing(grid: Frame, also: Mapping[str, nw.Expr]) -> Frame:
+
+def with_trailing(grid: Frame, near: Mapping[str, nw.Expr], also: Mapping[str, nw.Expr]) -> Frame:
     """Return the complete ``grid`` with the columns that :func:`trailing_columns` needs.
+
+    What else looks back rides along on the same passes over the sorted servers.
 
     Args:
         grid: see :func:`~workload_forecast.features.grid.complete_grid`.
-        also: further columns that look back; they ride along on one of the passes over the sorted servers.
+        near: further columns that look back from the grid, a few hours.
+        also: further columns that look back from the grid, ``near``, :data:`DAY_SUM` and :data:`DAY_SEEN`.
     """
-    four_hours = _merged_hours(grid.with_columns(**hours_back(MEASURES, _FOUR_HOURS)), _FOUR_HOURS)
+    four_hours = _merged_hours(grid.with_columns(**hours_back(MEASURES, _FOUR_HOURS), **near), _FOUR_HOURS)
     days = _merged_blocks(four_hours.with_columns(**hours_back(_BLOCK, _DAY)), _DAY)
-    return _merged_blocks(days.with_columns(**hours_back(_BLOCK, _WEEK), **also), _WEEK)
+    return _merged_blocks(days.with_columns(**{**hours_back(_BLOCK, _WEEK), **also}), _WEEK)
 
 
 def trailing_columns() -> dict[str, nw.Expr]:
