@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from workload_forecast.model.evaluation import CALIBRATION_BINS, PREDICTORS
+from workload_forecast.model.evaluation import CALIBRATION_BINS, FORECAST, PREDICTORS
 from workload_forecast.model.metrics import Matrix
 from workload_forecast.schemas import CLASSES
 from workload_forecast.sources import MODEL
@@ -104,7 +104,7 @@ def model_against_baselines(scores: pd.DataFrame, title: str) -> Figure:
     figure, axes = new_figure(title, 8, 4.6)
     at = np.arange(len(ordered))
     for offset, metric, hatch in ((0.19, "macro_f1", ""), (-0.19, "accuracy", "////")):
-        colours = [BLUE if name == MODEL else GREY for name in ordered.index]
+        colours = [BLUE if name in (MODEL, FORECAST) else GREY for name in ordered.index]
         bars = axes.barh(at + offset, ordered[metric], height=0.36, color=colours, hatch=hatch, edgecolor="white")
         axes.bar_label(bars, fmt="{:.3f}", padding=4, fontsize=9, color=INK)
         axes.barh([0], [0], color=GREY, hatch=hatch, edgecolor="white", label=metric.replace("macro_f1", "macro-F1"))
