@@ -49,7 +49,7 @@ def test_another_process_finds_runs_metrics_and_the_model(seen: dict[str, Any]) 
     assert seen["rows_read"] > 1000
     assert 0 < seen["metrics"]["test_macro_f1"] <= 1
     assert seen["version"]["run"] == seen["train"]
-    assert seen["version"]["tags"]["test_macro_f1"] == f"{seen['metrics']['test_macro_f1']:.4g}"
+    assert seen["version"]["tags"]["test_macro_f1"] == f"{seen['metrics']['test_macro_f1']:.4f}"
     assert len(seen["predicted"]) > 0
     assert set(seen["predicted"]) <= {"low", "medium", "high"}
     assert seen["azure"] == [], "the server passes artifacts on: nobody else needs the account"
