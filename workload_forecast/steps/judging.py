@@ -54,7 +54,7 @@ class Judge:
             self._candidate = candidate = self._candidate or self._load(self.version)
         except ModelError as problem:
             return gate.unreadable(number, against, str(problem))
-        how = "compiled from its Spark pipeline just now" if candidate.compiled_here else "files, digests, trees"
+        how = "compiled from its Spark pipeline just now" if candidate.compiled_here else "files, digests, form"
         checks = [Check("loads", True, how)]
         opponent: LoadedVersion | str = "there is no champion yet"
         if champion is not None:
@@ -91,7 +91,7 @@ class Judge:
             checks.append(Check("champion loads", False, f"{problem} {_BEGIN_ANEW}", compared_with=against))
             return "the champion cannot be loaded"
         known = found.profile.classes == CLASSES and set(found.profile.features) <= set(FEATURE_NAMES)
-        how = "files, digests, trees" if known else f"it takes features that are not made any more. {_BEGIN_ANEW}"
+        how = "files, digests, form" if known else f"it takes features that are not made any more. {_BEGIN_ANEW}"
         checks.append(Check("champion loads", known, how, compared_with=against))
         return found
 
