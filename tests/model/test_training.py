@@ -124,9 +124,13 @@ def test_a_single_class_and_an_impossible_parameter_are_explained(features: Data
 
 
 @pytest.mark.spark
-def test_nothing_stays_in_spark_s_cache(spark: SparkSession, result: TrainingResult) -> None:
-    assert result.rows
-    assert spark.sparkContext._jsc.getPersistentRDDs().size() == 0
+def test_nothing_stays_in_spark_s_cache(spark: SparkSession, features: DataFrame, split: TimeSplit) -> None:
+    def kept() -> set[int]:
+        return set(spark.sparkContext._jsc.getPersistentRDDs().keySet())
+
+    before = kept()  # of other tests in this session
+    train(features, split, "auto", "decision_tree", {"max_depth": 2}, gate=GateLimits())
+    assert kept() - before == set()
 
 
 @pytest.mark.spark
