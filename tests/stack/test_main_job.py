@@ -83,7 +83,10 @@ def test_secrets_are_nowhere(job: Job, seen: dict[str, Any], tracking: Tracking,
     assert job.shown == []
     assert shown_arguments(secrets) == []
     # the search finds what is there: an argument of this very moment
-    with subprocess.Popen([sys.executable, "-c", "input()", analyst.password], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "print(flush=True); input()", analyst.password]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # until then its arguments may still be in the making
         assert [line.split(":")[0] for line in shown_arguments(secrets)] == ["the user's password"]
         process.kill()
 
