@@ -22,7 +22,7 @@ from pydantic.alias_generators import to_camel
 
 from workload_forecast.check_limits import CheckLimits
 from workload_forecast.errors import SettingsError
-from workload_forecast.gate_limits import GateLimits
+from workload_forecast.source_limits import SourceLimits
 
 Duration = Literal["ONE_MONTH", "FULL", "CUSTOM"]
 DURATIONS: tuple[Duration, ...] = ("ONE_MONTH", "FULL", "CUSTOM")
@@ -174,7 +174,7 @@ class Settings(BaseModel):
     promotion: PromotionLimits = PromotionLimits()
     class_weights: ClassWeights = ClassWeights()
     checks: CheckLimits = CheckLimits()
-    gate: GateLimits = GateLimits()
+    sources: SourceLimits = SourceLimits()
 
     @field_validator("training_from", "test_from", "to")
     @classmethod

@@ -1,7 +1,7 @@
 """Whose answer a server gets: the model's, a naive forecast's, or none.
 
-A training decides it from the last weeks before its test period (``model/gating.py``), the compiled model carries it,
-and the forecaster follows it (``serving/forecaster.py``).
+A training decides it from the last weeks before its test period (``model/source_choice.py``), the compiled model
+carries it, and the forecaster follows it (``serving/forecaster.py``).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from workload_forecast.model import rows as rows_module
 from workload_forecast.model.backtest import backtest
 from workload_forecast.model.baselines import BASELINES, MAJORITY
 from workload_forecast.model.fold_calibration import calibration_table
-from workload_forecast.model.fold_rows import PROBABILITIES, FoldData, judge_fold
+from workload_forecast.model.fold_rows import PROBABILITIES, FoldData
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult
 from workload_forecast.sources import MODEL
@@ -156,7 +156,8 @@ def test_the_lead_comes_along(
     rows = table.assign(lead_hours=48)
     features = spark.read.parquet(str(write_parquet(rows, tmp_path / "features")))
 
-    found = judge_fold(features, split, Thresholds(200, 300), "decision_tree", {"max_depth": 2}, fold=1)
+    with closing(FoldData.of_features(features, split, Thresholds(200, 300), fold=1)) as data:
+        found = data.judge("decision_tree", {"max_depth": 2})
 
     assert set(found["lead"]) == {48}
     assert list(found.columns)[:4] == ["fold", "server", "hour", "lead"]

@@ -15,7 +15,6 @@ from pyspark.sql import functions as F
 from tests.feature_tables import write_parquet
 from workload_forecast.config import Thresholds
 from workload_forecast.errors import ModelError
-from workload_forecast.gate_limits import GateLimits
 from workload_forecast.model import training
 from workload_forecast.model.baselines import BASELINES
 from workload_forecast.model.metrics import METRICS
@@ -23,6 +22,7 @@ from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult, train
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import FEATURE_NAMES
+from workload_forecast.source_limits import SourceLimits
 from workload_forecast.sources import NAIVE_FORECASTS
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def test_nothing_stays_in_spark_s_cache(spark: SparkSession, features: DataFrame
         return set(spark.sparkContext._jsc.getPersistentRDDs().keySet())
 
     before = kept()  # of other tests in this session
-    train(features, split, "auto", "decision_tree", {"max_depth": 2}, gate=GateLimits())
+    train(features, split, "auto", "decision_tree", {"max_depth": 2}, choice=SourceLimits())
     assert kept() - before == set()
 
 
@@ -138,8 +138,8 @@ def test_who_answers_is_chosen_before_the_test_period_and_judged_on_it(
     features: DataFrame, table: pd.DataFrame, split: TimeSplit, progress: Progress
 ) -> None:
     """Without any margin, a server is left to whatever was best on its last days of training."""
-    gate = GateLimits(fleet_margin=1e9, server_margin=0)
-    found = train(features, split, "auto", "same_hour_mixture", progress=progress, gate=gate)
+    choice = SourceLimits(fleet_margin=1e9, server_margin=0)
+    found = train(features, split, "auto", "same_hour_mixture", progress=progress, choice=choice)
     chosen = found.tables["sources"]
     assert set(found.sources.servers.values()) <= set(NAIVE_FORECASTS)
     assert 0 < len(found.sources.servers) < len(chosen)

@@ -8,7 +8,7 @@ the same rows in the same order, so the same model.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Literal
 
 import narwhals as nw
@@ -173,23 +173,6 @@ class FoldData:
             name: found[name].to_pandas(types_mapper={pa.int8(): pd.Int8Dtype()}.get) for name in NAIVE_FORECASTS
         }
         return found[ROW].to_numpy(), pd.DataFrame(columns)
-
-
-def judge_fold(
-    features: DataFrame,
-    split: TimeSplit,
-    thresholds: Thresholds | Literal["auto"],
-    algorithm: str,
-    parameters: Parameters | None,
-    fold: int,
-) -> pd.DataFrame:
-    """Judge one model on one fold; to judge several, prepare :class:`FoldData` once, which says what comes back.
-
-    Raises:
-        DataError, ModelError, SettingsError: as :class:`FoldData` and :meth:`FoldData.judge` do.
-    """
-    with closing(FoldData.of_features(features, split, thresholds, fold)) as data:
-        return data.judge(algorithm, parameters)
 
 
 def _collect(frame: DataFrame) -> pa.Table:

@@ -10,7 +10,7 @@ name                                             meaning
 ``train_<metric>``, ``test_<metric>``            the model; ``<metric>`` is any of
                                                  :data:`~workload_forecast.model.metrics.METRICS`
 ``forecast_test_<metric>``                       what is said in operation: the model, or what was chosen in its place
-                                                 (:mod:`~workload_forecast.model.gating`)
+                                                 (:mod:`~workload_forecast.model.source_choice`)
 ``baseline_<name>_test_<metric>``                each of :data:`~workload_forecast.model.baselines.BASELINES`
 ``best_baseline_test_macro_f1``                  the greatest macro-F1 of a baseline
 ``test_macro_f1_gain``                           the model's macro-F1 less that one: above 0, the model is worth it
@@ -37,7 +37,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from workload_forecast.config import ClassWeights, Thresholds
-from workload_forecast.gate_limits import GateLimits
 from workload_forecast.model import plots
 from workload_forecast.model.baselines import BASELINES, majority_class
 from workload_forecast.model.evaluation import (
@@ -50,7 +49,6 @@ from workload_forecast.model.evaluation import (
     evaluate,
     score_rows,
 )
-from workload_forecast.model.gating import Asked, judge_sources
 from workload_forecast.model.importance import feature_importances
 from workload_forecast.model.metrics import confusion_scores
 from workload_forecast.model.pipeline import Parameter, Parameters, fit_model, make_pipeline, resolve_parameters
@@ -61,10 +59,12 @@ from workload_forecast.model.rows import (
     kept,
     order_rows,
 )
+from workload_forecast.model.source_choice import Asked, judge_sources
 from workload_forecast.model.split import SPLIT, SPLITS, TEST, TRAIN, TimeSplit
 from workload_forecast.model.weights import EQUAL, Weights, class_weights
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES
+from workload_forecast.source_limits import SourceLimits
 from workload_forecast.sources import MODEL, Sources
 
 SERVER_QUANTILES = (10, 25, 50, 75, 90)
@@ -99,14 +99,14 @@ def train(
     parameters: Parameters | None = None,
     progress: Progress | None = None,
     weighting: ClassWeights | None = None,
-    gate: GateLimits | None = None,
+    choice: SourceLimits | None = None,
 ) -> TrainingResult:
     """Fit ``algorithm`` to the training rows of the feature table and evaluate it, and the baselines, on both splits.
 
     Everything that is learnt (model, majority class, thresholds where they are ``auto``) is learnt from training rows
     only. The same data, seed and parameters give the same model whatever the order or partitioning of the rows.
-    By the limits ``gate``, who answers in operation is chosen on the last days of the training, before the model itself
-    is fitted (:mod:`~workload_forecast.model.gating`); None: the model.
+    By the limits ``choice``, who answers in operation is chosen on the last days of the training, before the model
+    itself is fitted (:mod:`~workload_forecast.model.source_choice`); None: the model.
 
     Raises:
         DataError: a split has no labelled rows.
@@ -124,7 +124,7 @@ def train(
             check_labels(labels[TRAIN], cuts)
             weights = class_weights(weighting, labels[TRAIN]) if weighting else EQUAL
         asked = Asked(algorithm, resolved, cuts, weighting)
-        sources, servers = judge_sources(rows, split, asked, gate, progress) if gate else (Sources(), None)
+        sources, servers = judge_sources(rows, split, asked, choice, progress) if choice else (Sources(), None)
         trained_on = f"{counts[TRAIN].labelled:,} rows × {len(FEATURE_NAMES)} features"
         with progress.stage("train: fit") as stage:
             stage.detail = f"({algorithm}, {trained_on})"

@@ -250,12 +250,14 @@ class Forecaster:
         scores = self.scorer.score_matrix(features[known])
         labels[known], probabilities[known], sources[known] = scores.labels, scores.probabilities, 0
         said = Answers(labels, probabilities, sources)
-        return self._gated(said, features, servers) if self._naive or self.scorer.facts.sources.servers else said
+        return self._with_chosen(said, features, servers) if self._naive or self.scorer.facts.sources.servers else said
 
-    def _gated(self, said: Answers, features: Doubles, servers: Sequence[str] | None) -> Answers:
+    def _with_chosen(self, said: Answers, features: Doubles, servers: Sequence[str] | None) -> Answers:
         """Put, in place, what the training chose where it did not choose the model."""
-        gate = self.scorer.facts.sources
-        answering = np.array([gate.fleet] * len(features) if servers is None else [gate.of(name) for name in servers])
+        chosen = self.scorer.facts.sources
+        answering = np.array(
+            [chosen.fleet] * len(features) if servers is None else [chosen.of(name) for name in servers]
+        )
         for name, (column, shares) in self._naive.items():
             loads = features[:, column]
             rows = (answering == name) & ~np.isnan(loads)

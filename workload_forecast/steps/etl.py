@@ -32,7 +32,7 @@ _NOT_OURS = {
     "storage_container",
     "promotion",
     "checks",
-    "gate",
+    "sources",
     "class_weights",
 }
 

@@ -10,9 +10,9 @@ from typing import Any
 import mlflow
 
 from workload_forecast.config import ClassWeights, Settings, TrainingParameters
-from workload_forecast.model.gating import describe_sources
 from workload_forecast.model.pipeline import own_parameters
 from workload_forecast.model.rows import resolve_thresholds
+from workload_forecast.model.source_choice import describe_sources
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import train
 from workload_forecast.registry.log_model import log_model
@@ -49,7 +49,7 @@ def perform_train(
         DataError: a period has no labelled rows, or the data checks refuse the data.
         ModelError: the training rows hold a single class.
     """
-    asked = {name: getattr(settings, name) for name in ("checks", "gate")}
+    asked = {name: getattr(settings, name) for name in ("checks", "sources")}
     limits = {n: one.model_dump(mode="json", by_alias=True, exclude_defaults=True) for n, one in asked.items()}
     logged = {**training_parameters(settings, parameters), **limits}
     mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
@@ -88,7 +88,7 @@ def _train(
     checked = check_training_data(runs, etl, split, thresholds, settings.checks)
     own = own_parameters(parameters.algorithm, parameters.values)
     trained = train(
-        features, split, thresholds, parameters.algorithm, own, runs.progress, settings.class_weights, settings.gate
+        features, split, thresholds, parameters.algorithm, own, runs.progress, settings.class_weights, settings.sources
     )
     result = replace(trained, thresholds_auto=settings.thresholds == "auto")
     with runs.progress.stage("train: log and register the model"):

@@ -22,7 +22,6 @@ from pyspark.sql import DataFrame
 from workload_forecast.config import DEFAULT_FOLD_TRAINING_HOURS, ClassWeights, Thresholds
 from workload_forecast.errors import DataError, ModelError
 from workload_forecast.features.lags import DAY
-from workload_forecast.gate_limits import GateLimits
 from workload_forecast.model.baselines import BASELINES, MAJORITY
 from workload_forecast.model.fold_rows import FoldData
 from workload_forecast.model.folds import FoldPlan, folds_before_test
@@ -32,6 +31,7 @@ from workload_forecast.model.parameters import Parameters
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import HORIZON_HOURS
+from workload_forecast.source_limits import SourceLimits
 from workload_forecast.sources import MODEL, NAIVE_FORECASTS, NONE, Shares, Sources
 
 Doubles = npt.NDArray[np.float64]
@@ -51,7 +51,7 @@ class Asked:
 
 
 def judge_sources(
-    rows: DataFrame, split: TimeSplit, asked: Asked, limits: GateLimits, progress: Progress
+    rows: DataFrame, split: TimeSplit, asked: Asked, limits: SourceLimits, progress: Progress
 ) -> tuple[Sources, pd.DataFrame | None]:
     """Fit to what comes before the last days of a training, and choose by what is said on these days.
 
@@ -65,7 +65,7 @@ def judge_sources(
     Returns:
         As :func:`choose_sources`; the model everywhere, and no table, where there is nothing to compare on.
     """
-    fold = gate_fold(split, limits)
+    fold = choice_fold(split, limits)
     if fold is None:
         return Sources(), None
     with progress.stage("train: compare with the naive forecasts") as stage:
@@ -78,7 +78,7 @@ def judge_sources(
             return Sources(), None
 
 
-def choose_sources(rows: pd.DataFrame, limits: GateLimits) -> tuple[Sources, pd.DataFrame]:
+def choose_sources(rows: pd.DataFrame, limits: SourceLimits) -> tuple[Sources, pd.DataFrame]:
     """Choose who answers for the fleet and for each server.
 
     Args:
@@ -109,7 +109,7 @@ def choose_sources(rows: pd.DataFrame, limits: GateLimits) -> tuple[Sources, pd.
     return Sources(fleet, sources, {name: _shares(whole[name]) for name in CANDIDATES if name in answering}), table
 
 
-def gate_fold(split: TimeSplit, limits: GateLimits) -> TimeSplit | None:
+def choice_fold(split: TimeSplit, limits: SourceLimits) -> TimeSplit | None:
     """The last days before the end of a training, as a fold that is trained on what comes before; None: too short.
 
     What is fitted needs :data:`~workload_forecast.config.DEFAULT_FOLD_TRAINING_HOURS`, and so do forecasts that go by
@@ -130,7 +130,7 @@ def describe_sources(table: pd.DataFrame) -> str:
     return f"of {len(table)} servers {', '.join(parts)}"
 
 
-def _fleet_source(by_day: Matrix, limits: GateLimits) -> str:
+def _fleet_source(by_day: Matrix, limits: SourceLimits) -> str:
     """The best naive forecast where its macro-F1 is above the model's by the margin; else the model."""
     days = len(by_day)
     if days < limits.minimum_days:
@@ -145,7 +145,7 @@ def _fleet_source(by_day: Matrix, limits: GateLimits) -> str:
     return CANDIDATES[best] if gain > 0 and gain >= limits.fleet_margin * error else MODEL
 
 
-def _server_table(counts: Matrix, names: Sequence[str], fleet: str, limits: GateLimits) -> pd.DataFrame:
+def _server_table(counts: Matrix, names: Sequence[str], fleet: str, limits: SourceLimits) -> pd.DataFrame:
     """One row for each server; ``counts`` are servers × days × candidates × 3 × 3."""
     hits = np.trace(counts, axis1=3, axis2=4).astype(np.float64)
     rows = counts[:, :, 0].sum(axis=(2, 3))

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from sklearn import metrics as oracle
 
-from workload_forecast.gate_limits import GateLimits
 from workload_forecast.model.baselines import BASELINES
-from workload_forecast.model.gating import CANDIDATES, choose_sources, describe_sources, gate_fold
+from workload_forecast.model.source_choice import CANDIDATES, choice_fold, choose_sources, describe_sources
 from workload_forecast.model.split import TimeSplit
+from workload_forecast.source_limits import SourceLimits
 from workload_forecast.sources import MODEL, NAIVE_FORECASTS, NONE, Sources
 
 FIRST = pd.Timestamp("2020-03-02")
@@ -70,7 +70,7 @@ def test_margins_and_choices_are_those_of_the_definition(seed: int) -> None:
     shares: dict[str, dict[str, float]] = {name: {} for name in "abcdefgh"}
     shares |= {"x": {"class_week_ago": 0.75}, "y": dict.fromkeys(CANDIDATES, 0.3)}
     rows = judged(shares, seed=seed).sample(frac=1, random_state=seed, ignore_index=True)
-    limits = GateLimits(server_margin=1.5)
+    limits = SourceLimits(server_margin=1.5)
     sources, table = choose_sources(rows, limits)
     best = max(NAIVE_FORECASTS, key=lambda name: oracle.f1_score(rows["label"], rows[name], average="macro"))
     assert sources.fleet == (best if expected_fleet_margin(rows, best) >= 2 else MODEL)
@@ -92,7 +92,7 @@ def test_margins_and_choices_are_those_of_the_definition(seed: int) -> None:
 
 def test_shares_are_the_true_classes_of_what_was_named() -> None:
     rows = judged({"a": {MODEL: 0.9}, "b": {"last_same_hour": 0.95}, "c": {MODEL: 0.9}})
-    sources, _ = choose_sources(rows, GateLimits())
+    sources, _ = choose_sources(rows, SourceLimits())
     assert sources.servers == {"b": "last_same_hour"}
     assert list(sources.shares) == ["last_same_hour"]
     for named, shares in enumerate(sources.shares["last_same_hour"]):
@@ -103,7 +103,7 @@ def test_shares_are_the_true_classes_of_what_was_named() -> None:
 def test_a_fleet_that_the_model_forecasts_badly_is_answered_by_the_best_naive_forecast() -> None:
     shares = {name: {MODEL: 0.45, "same_hour_mean_7d": 0.8} for name in "abc"}
     shares["d"] = {MODEL: 0.9, "same_hour_mean_7d": 0.6}
-    sources, table = choose_sources(judged(shares), GateLimits())
+    sources, table = choose_sources(judged(shares), SourceLimits())
     assert (sources.fleet, dict(sources.servers)) == ("same_hour_mean_7d", {"d": MODEL})
     assert describe_sources(table) == "of 4 servers 1 by model, 3 by same_hour_mean_7d"
 
@@ -112,7 +112,7 @@ def test_the_model_keeps_its_place_where_others_are_as_good() -> None:
     rows = judged({"a": {}, "b": {}})
     for name in NAIVE_FORECASTS:
         rows[name] = rows[MODEL]
-    sources, table = choose_sources(rows, GateLimits(fleet_margin=0, server_margin=0))
+    sources, table = choose_sources(rows, SourceLimits(fleet_margin=0, server_margin=0))
     assert sources == Sources()
     assert table["margin"].tolist() == [0, 0]
 
@@ -122,30 +122,30 @@ def test_an_advantage_that_every_day_has_is_certain() -> None:
     right = {name: rows["hour"].dt.hour < (16 if name == "class_week_ago" else 12) for name in CANDIDATES}
     for name in CANDIDATES:
         rows[name] = np.where(right[name], rows["label"], (rows["label"] + 1) % 3)
-    _, table = choose_sources(rows, GateLimits(fleet_margin=1e9))
+    _, table = choose_sources(rows, SourceLimits(fleet_margin=1e9))
     assert table["margin"].tolist() == [math.inf]
     assert table["source"].tolist() == ["class_week_ago"]
 
 
 def test_too_few_days_decide_nothing() -> None:
     rows = judged({"a": {MODEL: 0.0, "class_week_ago": 1.0}}, days=3)
-    sources, table = choose_sources(rows, GateLimits())
+    sources, table = choose_sources(rows, SourceLimits())
     assert sources == Sources()
     assert math.isnan(table["margin"][0])
-    assert choose_sources(rows, GateLimits(minimum_days=3))[0].of("a") == "class_week_ago"
+    assert choose_sources(rows, SourceLimits(minimum_days=3))[0].of("a") == "class_week_ago"
 
 
 def test_the_fold_is_the_end_of_the_training() -> None:
     first, test = datetime(2016, 6, 1), datetime(2016, 7, 20)
     split = TimeSplit(first, test, test + timedelta(days=3))
-    fold = gate_fold(split, GateLimits())
+    fold = choice_fold(split, SourceLimits())
     assert fold is not None
     assert fold.to == split.training_to - timedelta(hours=1)
     assert fold.test_from == split.training_to - timedelta(days=14)
     assert fold.training_to == fold.test_from - timedelta(hours=48)
     short = TimeSplit(first, first + timedelta(days=14 + 2 + 2 + 5, hours=3), test)
-    found = gate_fold(short, GateLimits())
+    found = choice_fold(short, SourceLimits())
     assert found is not None
     assert found.test_from == short.training_to - timedelta(days=5), "two weeks and the gap are left to learn from"
-    assert gate_fold(TimeSplit(first, first + timedelta(days=14 + 2 + 2 + 3), test), GateLimits()) is None
-    assert gate_fold(split, GateLimits(days=0)) is None
+    assert choice_fold(TimeSplit(first, first + timedelta(days=14 + 2 + 2 + 3), test), SourceLimits()) is None
+    assert choice_fold(split, SourceLimits(days=0)) is None

@@ -1,4 +1,4 @@
-"""Limits of the choice of sources (:mod:`workload_forecast.model.gating`): the settings' section ``gate``."""
+"""Limits of the choice of sources (:mod:`workload_forecast.model.source_choice`): the settings' section ``sources``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
-class GateLimits(BaseModel):
+class SourceLimits(BaseModel):
     """When a naive forecast takes the model's place. Margins are in standard errors, over days."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
