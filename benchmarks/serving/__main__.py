@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import orjson
 
+from benchmarks.machine import machine
 from benchmarks.serving import report
 from benchmarks.serving.comparison import Comparison, Rule
 from benchmarks.serving.world import make_world
@@ -27,7 +28,7 @@ def main(
     workspace: str, output: str, servers: int, rounds: int, seconds: float, least: int, warm_up: float, starts: int
 ) -> None:
     """Measure the service and MLflow's own scoring server on the Spark flavour of the same model, side by side."""
-    facts = report.machine()
+    facts = machine(report.PACKAGES)
     comparison = Comparison(make_world(Path(workspace), servers))
     ready = comparison.starts(starts)
     cells = comparison.measure(Rule(rounds, seconds, least, warm_up))

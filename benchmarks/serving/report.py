@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import machine_line
 from benchmarks.serving.comparison import BARE, INVOCATIONS, MLFLOW, SERVICE, Cell
 from benchmarks.serving.figures import rounded
 
 PACKAGES = ("mlflow", "pyspark", "uvicorn", "fastapi", "treelite", "polars", "numpy", "aiohttp")
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on; the load is that of the last minute, before anything is measured."""
-    cpus = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next((line.partition(":")[2].strip() for line in cpus if line.startswith("model name")), "unknown")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(memory / 1e9, 1),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "load_before": round(os.getloadavg()[0], 2),
-    }
 
 
 def ratios(cells: Sequence[Cell]) -> list[dict[str, float]]:
@@ -92,12 +73,3 @@ def comparison_table(found: Mapping[str, Any]) -> str:
             f"Ready after the start: median {median:.2f} s, slowest {max(ready):.2f} s ({len(ready)} starts).",
         ]
     return "\n".join([*lines, "", machine_line(found["machine"])])
-
-
-def machine_line(facts: Mapping[str, Any]) -> str:
-    """Return the machine in a line."""
-    packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
-    return (
-        f"{facts['cores']} cores of {facts['cpu']}, {facts['memory_gb']} GB, {facts['system']}, Python "
-        f"{facts['python']}, {packages}; load before the run: {facts['load_before']}."
-    )

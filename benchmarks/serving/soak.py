@@ -20,6 +20,7 @@ import click
 import mlflow
 import orjson
 
+from benchmarks.machine import machine
 from benchmarks.serving import report, soak_report
 from benchmarks.serving.processes import ROOT, Server, free_port, running
 from benchmarks.serving.soak_report import LARGE, Seen
@@ -201,7 +202,7 @@ def _expected(world: World) -> tuple[list[str], dict[str, dict[str, Any]]]:
 @click.option("--every", default=15.0, show_default=True, type=click.FloatRange(1), help="Seconds between changes.")
 def main(workspace: str, output: str, servers: int, minutes: float, rate: float, every: float) -> None:
     """Ask the service steadily while models, history and keys change; ends with 1 if anything went wrong."""
-    facts = report.machine()
+    facts = machine(report.PACKAGES)
     soak = Soak(make_world(Path(workspace), servers), minutes, rate, every)
     soak.run()
     settings = {"fleet": servers, "minutes": minutes, "rate": rate, "change_every_s": every}

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import machine_line
 from benchmarks.serving.figures import PERCENTILES, slope_per_hour
-from benchmarks.serving.report import machine_line
 
 #: Servers of a large request; the others ask for one.
 LARGE = 100

@@ -1,0 +1,1 @@
+"""The project's ETL beside what others would write for the same."""
