@@ -31,6 +31,13 @@ ENTRY_POINTS = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points
         ("tune --minimum-gain 1", "1.0 is not in the range 0<=x<1"),
         ("etl --engine dask", "'dask' is not one of 'auto', 'duckdb', 'spark'"),
         ("etl --debug TRUE", "'TRUE' is not one of 'FALSE', 'FILTER_IP'"),
+        ("etl --sample 0", "0.0 is not in the range 0<x<=1"),
+        ("train --sample 1.1", "1.1 is not in the range 0<x<=1"),
+        ("etl --sample nan", "sample=nan is no share of the servers"),
+        (
+            "main --sample 0.1 --debug FILTER_IP",
+            "debug=FILTER_IP takes a few servers already: leave it out, or sample=0.1",
+        ),
         ("etl --duration CUSTOM", "CUSTOM needs a settings file"),
         ("etl --config nowhere.json", "nowhere.json does not exist"),
         ("generate --servers 0", "0 is not in the range"),

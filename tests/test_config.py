@@ -11,9 +11,11 @@ import pytest
 
 from workload_forecast.check_limits import CheckLimits, Limit
 from workload_forecast.config import (
+    EVERY_SERVER,
     ClassCosts,
     ClassWeights,
     PromotionLimits,
+    Selection,
     Settings,
     Thresholds,
     load_settings,
@@ -210,3 +212,22 @@ def test_every_field_has_a_camel_case_name() -> None:
     assert {"storageAccount", "storageContainer", "dataFile", "duration"} <= {
         field.alias for field in Settings.model_fields.values()
     } | {"duration"}
+
+
+def test_which_servers_a_run_takes_has_a_name_for_its_results() -> None:
+    taken = (EVERY_SERVER, Selection("FILTER_IP"), Selection(sample=0.1), Selection(sample=0.25), Selection("FALSE", 1))
+    assert [(one.subset, one.share) for one in taken] == [
+        ("", "1"),
+        ("debug", "1"),
+        ("sample-0.1", "0.1"),
+        ("sample-0.25", "0.25"),
+        ("", "1"),
+    ]
+
+
+@pytest.mark.parametrize("sample", [0, -0.1, 1.01, math.nan, math.inf])
+def test_a_sample_is_a_share(sample: float) -> None:
+    with pytest.raises(SettingsError, match="give a number with 0 < sample <= 1"):
+        Selection(sample=sample)
+    with pytest.raises(SettingsError, match="debug=FILTER_IP takes a few servers already"):
+        Selection("FILTER_IP", 0.5)

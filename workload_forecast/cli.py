@@ -52,6 +52,9 @@ _OPTIONS = {
     "config": _option("config", "", click.STRING, "Settings file (JSON) with dataFile, dates, thresholds."),
     "engine": _option("engine", "auto", _choice(*config.ENGINES), "What runs the ETL."),
     "debug": _option("debug", "FALSE", _choice(*config.DEBUG), "FILTER_IP keeps a few servers, for fast iterations."),
+    "sample": _option(
+        "sample", "1", _Optional(click.FloatRange(0, 1, min_open=True)), "Share of the servers to take, like 0.1."
+    ),
     "algorithm": _option("algorithm", config.DEFAULT_ALGORITHM, _choice(*config.ALGORITHMS), "Kind of model."),
     "num-trees": _option("num-trees", "", _Optional(click.IntRange(1, 5000)), "Trees, of an algorithm that has some."),
     "max-depth": _option("max-depth", "", _Optional(click.IntRange(1, 30)), "Depth of a tree, likewise."),
@@ -109,7 +112,7 @@ def _options(*names: str) -> Callable[[Command], Command]:
     return add
 
 
-_DATA = ("duration", "config", "engine", "debug")
+_DATA = ("duration", "config", "engine", "debug", "sample")
 _PARAMETERS = ("num-trees", "max-depth", "seed", "thresholds")
 _TRAINING = ("algorithm", *_PARAMETERS)
 _SEARCH = ("max-evals", "strategy", "patience", "minimum-gain")
@@ -136,12 +139,12 @@ def generate(duration: str | None, config: str, reuse: bool, output: str, **flee
 
 @cli.command()
 @_options(*_DATA, "reuse")
-def etl(duration: str | None, config: str, engine: str, debug: str, reuse: bool) -> None:
+def etl(reuse: bool, **options: Any) -> None:
     """Reduce sessions to hourly load and features."""
-    settings = _settings(duration, config)
+    settings, selection = _settings(options["duration"], options["config"]), _selection(options)
     from workload_forecast.steps.etl import EtlOptions, run_etl
 
-    run_etl(EtlOptions(settings, engine, debug), reuse=reuse)
+    run_etl(EtlOptions(settings, options["engine"], selection), reuse=reuse)
 
 
 @cli.command()
@@ -217,13 +220,13 @@ def rollback(model: str, why: str) -> None:
 
 
 @cli.command()
-@_options("duration", "config", "debug", "result", "output")
-def download_model(duration: str | None, config: str, debug: str, result: str, output: str) -> None:
+@_options("duration", "config", "debug", "sample", "result", "output")
+def download_model(result: str, output: str, **options: Any) -> None:
     """Fetch a published model, or another result, from Azure Blob Storage to a local folder."""
-    settings = _settings(duration, config)
+    settings, subset = _settings(options["duration"], options["config"]), _selection(options).subset
     from workload_forecast.steps.download import run_download
 
-    click.echo(run_download(settings, result, Path(output) if output else None, debug=debug != "FALSE"))
+    click.echo(run_download(settings, result, Path(output) if output else None, subset=subset))
 
 
 def _train(options: dict[str, Any], *, whole: bool) -> None:
@@ -241,9 +244,14 @@ def _training(options: dict[str, Any]) -> tuple[EtlOptions, config.TrainingParam
     parameters = config.TrainingParameters(
         options["algorithm"], options["num_trees"], options["max_depth"], options["seed"]
     )
+    selection = _selection(options)
     from workload_forecast.steps.etl import EtlOptions
 
-    return EtlOptions(settings, options["engine"], options["debug"]), parameters
+    return EtlOptions(settings, options["engine"], selection), parameters
+
+
+def _selection(options: dict[str, Any]) -> config.Selection:
+    return config.Selection(options["debug"], 1.0 if options["sample"] is None else options["sample"])
 
 
 def _settings(duration: str | None, path: str, thresholds: str = "") -> config.Settings:

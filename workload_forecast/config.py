@@ -119,6 +119,41 @@ class TrainingParameters:
         return {**given, "seed": self.seed, **self.tuned}
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which servers a run takes, each with its whole series: all, a few (``debug``), or a share (``sample``) of them.
+
+    Raises:
+        SettingsError: not ``0 < sample <= 1``, or a share of a few is asked for.
+    """
+
+    debug: str = "FALSE"
+    sample: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sample <= 1:
+            raise SettingsError(f"sample={self.sample} is no share of the servers: give a number with 0 < sample <= 1.")
+        if self.debug != "FALSE" and self.sample < 1:
+            raise SettingsError(
+                f"debug={self.debug} takes a few servers already: leave it out, or sample={self.share}."
+            )
+
+    @property
+    def share(self) -> str:
+        """The sample as it is written in parameters and names: ``1`` for all servers."""
+        return str(self.sample).removesuffix(".0")
+
+    @property
+    def subset(self) -> str:
+        """What results of a part of the servers are called, and kept apart by; empty for those of all servers."""
+        if self.debug != "FALSE":
+            return "debug"
+        return f"sample-{self.share}" if self.sample < 1 else ""
+
+
+EVERY_SERVER = Selection()
+
+
 class PromotionLimits(BaseModel):
     """What a version must reach to be promoted. A tolerance is what may be lost against the champion, of 1."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
@@ -22,7 +23,7 @@ from workload_forecast.features.build import build_features
 from workload_forecast.features.calendar import calendar_table
 from workload_forecast.load.peaks import hourly_peaks
 from workload_forecast.schemas import FEATURES, FIVE_MINUTE_LOAD, HOURLY_LOAD, MEASURES, Frame
-from workload_forecast.sessions.cleaning import QUARANTINE_REASONS
+from workload_forecast.sessions.cleaning import QUARANTINE_REASONS, SERVER_DIGEST
 from workload_forecast.sessions.layouts import LAYOUTS, Layout
 from workload_forecast.sessions.reduction import account, combine_reduced, five_minute_load, quarantine, reduce_sessions
 
@@ -113,15 +114,21 @@ def non_blank_lines(data: bytes) -> int:
     return sum(1 for part in re.split(rb"[\r\n]", data.removeprefix(b"\xef\xbb\xbf")) if part)
 
 
-def reduce(engine: Engine, files: list[SessionFile], servers: tuple[str, ...] = ()) -> tuple[Frame, dict[str, int]]:
-    return reduce_batches(engine, [files], servers)
+def reduce(
+    engine: Engine, files: list[SessionFile], servers: tuple[str, ...] = (), sample: float = 1.0
+) -> tuple[Frame, dict[str, int]]:
+    return reduce_batches(engine, [files], servers, sample)
 
 
 def reduce_batches(
-    engine: Engine, batches: Iterable[list[SessionFile]], servers: tuple[str, ...] = ()
+    engine: Engine, batches: Iterable[list[SessionFile]], servers: tuple[str, ...] = (), sample: float = 1.0
 ) -> tuple[Frame, dict[str, int]]:
-    window = partial(reduce_sessions, first=FIRST, last=LAST, servers=servers)
-    reduced = engine.reduce_sessions(batches, window, combine_reduced)
+    window = partial(reduce_sessions, first=FIRST, last=LAST, servers=servers, sample=sample)
+
+    def reduction(raw: Frame) -> Frame:
+        return window(engine.with_digest(raw, "server", SERVER_DIGEST) if sample < 1 else raw)
+
+    reduced = engine.reduce_sessions(batches, reduction, combine_reduced)
     return reduced.frame, account(reduced.frame, reduced.rows_read)
 
 
@@ -334,6 +341,29 @@ class EngineConformance:
         one_file.write_text("\n".join(rows))
         _, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)], servers=("10.0.0.1",))
         assert (counts["rows_used"], counts["rows_filtered"], counts["rows_quarantined"]) == (1, 1, 1)
+
+    def test_a_digest_is_that_of_the_text_in_utf8(self, engine: Engine) -> None:
+        texts = ["10.0.0.1", "", "serveur-é", "a 'b' \\", "☂", None]
+        frame = engine.with_digest(engine.from_arrow(pa.table({"server": texts})), "server", "digest")
+        expected = {text: None if text is None else hashlib.md5(text.encode()).hexdigest() for text in texts}
+        assert {row["server"]: row["digest"] for row in records(frame)} == expected
+
+    def test_samples_are_of_whole_servers_and_lie_in_each_other(self, engine: Engine, one_file: Path) -> None:
+        servers = [f"10.0.{number}.{number % 7}" for number in range(100)] + ["serveur-é"]
+        place = {server: int(hashlib.md5(server.encode()).hexdigest(), 16) / 2**128 for server in servers}
+        hours = ("2016-06-01 10:00:00", "2016-06-30 23:00:00")
+        lines = [line(SIXTEEN, server_ip=name, session_start=hour) for hour in hours for name in servers]
+        broken = [line(SIXTEEN, server_ip=name, total_load="x") for name in servers] + ["broken"]
+        one_file.write_text("\n".join(lines + broken))
+        for share in (0.1, 0.6):
+            frame, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)], sample=share)
+
+            wanted = sorted(server for server in servers if place[server] < share)
+            assert 0 < len(wanted) < len(servers)
+            found = [(row["server"], row["sessions"]) for row in records(five_minute_load(frame))]
+            assert sorted(found) == sorted((server, 1) for server in wanted for _ in hours)
+            assert counts["rows_filtered"] == 2 * (len(servers) - len(wanted))
+            assert counts["rows_quarantined"] == len(broken)
 
     def test_a_line_too_long_is_quarantined(self, engine: Engine, one_file: Path) -> None:
         one_file.write_bytes(b"a" * (3 * LONGEST_LINE_BYTES) + b"\n" + line(SIXTEEN).encode())

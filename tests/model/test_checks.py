@@ -101,6 +101,13 @@ def test_quarantined_rows_are_weighed(
     assert report.verdict == verdict
 
 
+def test_broken_lines_are_those_of_all_servers_and_so_are_the_rows() -> None:
+    of_a_tenth = COUNTS | {"rows_used": 100, "rows_filtered": 900, "rows_quarantined_load_missing": 10}
+    found = check_of(check_data(summary(), of_a_tenth), "missing_fields")
+    assert found.value == pytest.approx(10 / 1010)
+    assert found.verdict == "ok"
+
+
 def test_every_reason_for_quarantine_is_known() -> None:
     assert {*NOT_A_SESSION, *MISSING_FIELDS, *OUT_OF_RANGE} < set(QUARANTINE_REASONS)
 

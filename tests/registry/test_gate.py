@@ -75,7 +75,7 @@ def rows_of(labels: Any, naive: Any = None, servers: Any = None) -> Rows:
 def test_equal_versions_pass() -> None:
     checks = versions(TWOS)
     assert failed(checks) == []
-    assert list(checks) == ["schema", "classes", "unseen hours", "data"]
+    assert list(checks) == ["schema", "classes", "unseen hours", "data", "all servers"]
     assert failed(versions(TWOS, None)) == []
 
 
@@ -91,6 +91,7 @@ def test_equal_versions_pass() -> None:
         (replace(TWOS, outputs={**OUTPUTS, "source": "long"}), "schema", "source is long, was string"),
         (replace(TWOS, thresholds=Thresholds(100, 501)), "classes", "cuts at 100,501, the champion at 100,500"),
         (replace(TWOS, training_to=datetime(2016, 6, 27, 1)), "unseen hours", "use later rows"),
+        (replace(TWOS, subset="sample-0.1"), "all servers", "a part of the servers (sample-0.1)"),
     ],
 )
 def test_what_a_version_says_of_itself_can_refuse_it(candidate: Profile, check: str, said: str) -> None:

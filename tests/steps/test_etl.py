@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -176,6 +177,36 @@ def test_filter_ip_keeps_the_configured_servers(prepared: Project) -> None:
         for path in prepared.folder.glob("outputs/etl/*/hourly_load")
     ]
     assert {server} in kept
+
+
+def test_a_sample_is_of_whole_servers_and_a_result_of_its_own(prepared: Project) -> None:
+    place = {server: int(hashlib.md5(server.encode()).hexdigest(), 16) / 2**128 for server in table_servers(prepared)}
+    first, second, _ = sorted(place, key=lambda server: place[server])
+    share = round((place[first] + place[second]) / 2, 4)
+    whole = {name: table(prepared, name) for name in ("hourly_load", "features", "quarantine")}
+
+    assert etl(prepared, "--sample", str(share)) == 0
+
+    all_servers, sampled = prepared.runs(step="etl")
+    folder = Path(sampled.data.tags["workload_forecast.result"])
+    assert str(folder) != all_servers.data.tags["workload_forecast.result"]
+    for name, rows in whole.items():
+        expected = [row for row in rows if row.get("server", first) == first]
+        assert sorted(map(str, pq.read_table(folder / name).to_pylist())) == sorted(map(str, expected)), name
+    assert (all_servers.data.params["sample"], sampled.data.params["sample"]) == ("1", str(share))
+    assert sampled.data.tags["workload_forecast.subset"] == f"sample-{share}"
+    assert "workload_forecast.subset" not in all_servers.data.tags
+    before, after = all_servers.data.metrics, sampled.data.metrics
+    for name in ("rows_read", "rows_quarantined"):
+        assert after[name] == before[name]
+    assert after["rows_used"] + after["rows_filtered"] == before["rows_used"]
+    assert after["rows_filtered"] > after["rows_used"] > 0
+
+
+def test_a_sample_without_a_server_says_so(prepared: Project) -> None:
+    assert etl(prepared, "--sample", "1e-12") == 3
+    assert "no usable row" in (said := prepared.say())
+    assert "or take more servers (sample, debugServers)" in said
 
 
 def table_servers(project: Project) -> list[str]:

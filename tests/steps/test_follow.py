@@ -432,6 +432,7 @@ def test_the_newest_finished_etl_with_these_settings_is_taken(served_load: Follo
     etl_run(tmp_path, f"{key}3", status="FAILED")
     etl_run(tmp_path, f"{key}4", duration="FULL")
     etl_run(tmp_path, f"{key}5", debug="FILTER_IP")
+    etl_run(tmp_path, f"{key}s", sample="0.1")
     (etl_run(tmp_path, f"{key}6") / "info.json").unlink()  # not here, or not whole
     served.look()
     note = served.exchange.history()
@@ -512,7 +513,7 @@ def test_what_is_published_in_azure_is_taken(
     BlobServiceClient.from_connection_string(azurite.connection_string()).create_container("follower")
     update = {"storage_account": azurite.account, "storage_container": "follower"}
     settings: Settings = load_settings("ONE_MONTH").model_copy(update=update)
-    place = place_of(settings, "etl", debug=False)
+    place = place_of(settings, "etl", subset="")
     assert place is not None
     Publication(place, Progress()).put(etl_run(tmp_path, "published"), "in azure", "run")
     served = served_load(settings=settings)

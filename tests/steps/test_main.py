@@ -93,7 +93,12 @@ def test_main_decides_once_on_what_it_has_trained(project: Project, spark: objec
     assert "it is the champion already" in project.say()
 
     assert project.run("main", "--config", config, "--debug", "FILTER_IP") == 0
-    assert "not looked at: it was trained on a few servers (debug)" in project.say()
+    assert "not looked at: it was trained on a part of the servers (debug)" in project.say()
+    few = last(project, "train")
+    runs = [MlflowClient().get_run(few.data.tags["mlflow.parentRunId"]), few]
+    assert [run.data.tags["workload_forecast.subset"] for run in runs] == ["debug", "debug"]
+    assert project.run("promote", "--config", config) == 6, "nor when somebody asks for it"
+    assert "all servers: it was trained on a part of the servers (debug)" in project.say()
     champion = version_of(client, MODEL_NAME, CHAMPION)
     assert champion is not None
     assert str(champion.version) == number

@@ -271,6 +271,7 @@ def test_nothing_to_roll_back_to_is_one_line(registry: Registry) -> None:
         ("saw the test rows", "unseen hours"),
         ("other classes", "classes"),
         ("other features", "schema"),
+        ("trained on a sample", "all servers"),
         ("files gone", "loads"),
         ("trees cut", "loads"),
         ("MLmodel cut", "loads"),
@@ -288,6 +289,7 @@ def test_what_is_wrong_refuses_a_version(
         "worse than naive": lambda: registry.add(always(1)),
         "worse than the champion": lambda: registry.add(Split(len(CALENDAR_FEATURES), -2.0, always(0), place.tree(3))),
         "saw the test rows": lambda: registry.add(tree, training_to=LAST.replace(minute=0, second=0)),
+        "trained on a sample": lambda: registry.add(tree, tags={"data": "configured", "subset": "sample-0.1"}),
         "other classes": lambda: registry.add(tree, Thresholds(cuts.low, cuts.high * 2)),
         "other features": lambda: registry.add(Leaf((1.0, 2.0, 3.0)), saved={"history": HISTORY[:-1]}),
     }

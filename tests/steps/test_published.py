@@ -10,7 +10,7 @@ from workload_forecast import config
 from workload_forecast.errors import DataError
 from workload_forecast.progress import Progress
 from workload_forecast.steps import download
-from workload_forecast.steps.published import RESULTS, Publication
+from workload_forecast.steps.published import RESULTS, Publication, place_of
 from workload_forecast.storage.locations import Location, parse_location
 
 
@@ -27,6 +27,24 @@ def put(place: Location, folder: Path, key: str) -> None:
 
 def test_every_result_that_can_be_asked_for_has_a_place() -> None:
     assert tuple(RESULTS) == config.RESULTS
+
+
+def test_results_of_a_part_of_the_servers_have_places_of_their_own() -> None:
+    given = {"storage_account": "account", "storage_container": "mine"}
+    settings = config.load_settings("ONE_MONTH").model_copy(update=given)
+    selections = (
+        config.Selection(),
+        config.Selection("FILTER_IP"),
+        config.Selection(sample=0.25),
+        config.Selection(sample=0.5),
+    )
+    places = [place_of(settings, "train", subset=selection.subset) for selection in selections]
+    assert [str(place).partition("/mine/")[2] for place in places] == [
+        "train",
+        "debug/train",
+        "sample-0.25/train",
+        "sample-0.5/train",
+    ]
 
 
 def test_another_result_than_the_wanted_one_is_not_taken(place: Location, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def configuration(**given_fields: Any) -> RunConfiguration:
         (True, {"debug": "FALSE"}, {"debug": {}}, {"debug": "FALSE"}),
         (True, {"debug": ""}, {"debug": {}}, {"debug": ""}),
         (True, {"seed": "1"}, {"seed": {}}, {"seed": "1"}),
+        (True, {"sample": "0.1"}, {"debug": {}, "sample": {}}, {"sample": "0.1"}),
         (False, {}, {"debug": {}}, {}),
     ],
 )

@@ -82,6 +82,12 @@ class Engine(Protocol):
     def from_arrow(self, data: pa.Table) -> Frame:
         """Return a small in-memory table as a frame of this engine."""
 
+    def with_digest(self, frame: Frame, column: str, name: str) -> Frame:
+        """Return the frame with a column ``name``: the MD5 of the text in ``column``, as 32 lower-case digits.
+
+        Taken of the text in UTF-8, and so the same by every engine; Narwhals has no such function. Null stays null.
+        """
+
     def materialise(self, frame: Frame) -> Frame:
         """Return a frame of the same rows that is cheap to build upon, computing them now if that is what it takes."""
 

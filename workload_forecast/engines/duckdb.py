@@ -104,6 +104,10 @@ class DuckDBEngine:
         """Return a small in-memory table as a frame."""
         return _frame(self._connection.from_arrow(data))
 
+    def with_digest(self, frame: Frame, column: str, name: str) -> Frame:
+        """Add the MD5 of a text; see the contract."""
+        return _frame(_native(frame).project(f"*, md5({column}) AS {name}"))
+
     def materialise(self, frame: Frame) -> Frame:
         """Put the rows into a table, which may spill to disk: DuckDB binds a query anew at every step upon it."""
         name = f"kept_{next(self._numbers)}"

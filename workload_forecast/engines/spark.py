@@ -138,6 +138,10 @@ class SparkEngine:
         # Spark does not know how small it is; without the hint a join with it may move the large side
         return _frame(F.broadcast(self.session.createDataFrame(rows, types)))
 
+    def with_digest(self, frame: Frame, column: str, name: str) -> Frame:
+        """Add the MD5 of a text; see the contract."""
+        return _frame(_native(frame).withColumn(name, F.md5(column)))
+
     def materialise(self, frame: Frame) -> Frame:
         """Return the frame itself: Spark's plans grow step by step, and executors should see all of it at once."""
         return frame

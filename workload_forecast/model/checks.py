@@ -71,7 +71,7 @@ def check_data(summary: LoadSummary, counts: Mapping[str, int], limits: CheckLim
     Args:
         summary: of the feature table over the training's dates.
         counts: of the ETL (:func:`workload_forecast.sessions.reduction.account`): ``rows_used``,
-            ``rows_quarantined_<reason>`` and ``numbers_imputed``.
+            ``rows_filtered``, ``rows_quarantined_<reason>`` and ``numbers_imputed``.
         limits: or the defaults.
     """
     limits = limits or CheckLimits()
@@ -89,7 +89,8 @@ def _check_rows(counts: Mapping[str, int], limits: CheckLimits) -> list[DataChec
     prefix = "rows_quarantined_"
     bad = {name.removeprefix(prefix): number for name, number in counts.items() if name.startswith(prefix)}
     sessions = {reason: number for reason, number in bad.items() if reason not in NOT_A_SESSION}
-    rows = counts["rows_used"] + sum(sessions.values())
+    # broken lines are those of all servers, so they are held against the rows of all, whatever part of them is used
+    rows = counts["rows_used"] + counts.get("rows_filtered", 0) + sum(sessions.values())
     kinds = {
         "missing_fields": sum(sessions.get(reason, 0) for reason in MISSING_FIELDS),
         "out_of_range": sum(sessions.get(reason, 0) for reason in OUT_OF_RANGE),

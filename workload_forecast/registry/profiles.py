@@ -25,6 +25,7 @@ class Profile:
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     data: str = ""  #: ``configured`` or ``synthetic``; empty if nobody knows
+    subset: str = ""  #: which part of the servers it was trained on; empty for all
 
 
 def check_version(
@@ -52,6 +53,7 @@ def check_version(
         _classes(candidate, champion, asked, limits),
         _unseen(candidate, trained_before),
         _data(champion, data),
+        _all_servers(candidate),
     ]
 
 
@@ -125,3 +127,10 @@ def _data(champion: Profile | None, data: str) -> Check:
             compared_with=f"champion, version {champion.version}",
         )
     return Check(name, True, f"judged on {data} data")
+
+
+def _all_servers(candidate: Profile) -> Check:
+    if candidate.subset:
+        why = f"it was trained on a part of the servers ({candidate.subset}), for a quick look: train it on all"
+        return Check("all servers", False, why)
+    return Check("all servers", True, "no part of them was left out of its training")

@@ -83,6 +83,7 @@ def _load(client: MlflowClient, version: ModelVersion, folder: Path) -> LoadedVe
         inputs=_columns(signature.inputs if signature else None),
         outputs=_columns(signature.outputs if signature else None),
         data=version.tags.get("data", ""),
+        subset=version.tags.get("subset", ""),
     )
     return LoadedVersion(profile, scorer, folder, not compiled)
 

@@ -34,16 +34,22 @@ FILTERED = "filtered"
 #: Loads from here on count as infinite: a sum of them could no longer hold the six decimals that are kept.
 LARGEST_NUMBER = 1e15
 
+#: Column with the MD5 of the server's name (UTF-8, 32 lower-case hexadecimal digits), where a sample is taken.
+SERVER_DIGEST = "server_digest"
+
 _HEADER_WORDS = ("sessionstart", "session_start")
 
 
-def with_disposition(raw: Frame, first: datetime, last: datetime, servers: Sequence[str] = ()) -> Frame:
+def with_disposition(
+    raw: Frame, first: datetime, last: datetime, servers: Sequence[str] = (), sample: float = 1.0
+) -> Frame:
     """Add the column ``disposition``: null for a row to be used, else one of the constants above.
 
     Args:
-        raw: frame of ``RAW_SESSIONS``.
+        raw: frame of ``RAW_SESSIONS``; for a sample with the column :data:`SERVER_DIGEST`.
         first, last: the window, both inclusive; a session belongs to it by its start.
         servers: if given, rows of other servers are :data:`FILTERED`.
+        sample: share of the servers to be used, above 0; rows of the others are :data:`FILTERED`.
     """
     start, load, load_text = nw.col("start"), nw.col(PRIMARY_MEASURE), nw.col("total_load_text")
     rules: list[tuple[nw.Expr, str | nw.Expr]] = [
@@ -60,11 +66,22 @@ def with_disposition(raw: Frame, first: datetime, last: datetime, servers: Seque
     ]
     if servers:
         rules.append((~nw.col("server").is_in(list(servers)), FILTERED))
+    if sample < 1:
+        rules.append((nw.col(SERVER_DIGEST) >= _end_of_sample(sample), FILTERED))
     disposition: nw.Expr = nw.lit(None, dtype=nw.String())
     for condition, outcome in reversed(rules):
         value = nw.lit(outcome) if isinstance(outcome, str) else outcome
         disposition = nw.when(condition).then(value).otherwise(disposition)
     return raw.with_columns(disposition=disposition)
+
+
+def _end_of_sample(sample: float) -> str:
+    """Return the least digest that is not in a sample; digits of equal number and case have the order of their texts.
+
+    The name alone decides, so a server is in the sample with all its rows, wherever and by whatever engine they are
+    read, and a smaller sample is part of every larger one.
+    """
+    return f"{int(sample * 16**8):08x}"
 
 
 def impute_secondary(raw: Frame) -> Frame:

@@ -25,12 +25,14 @@ from workload_forecast.sessions.cleaning import (
 _KEYS = ("server", "hour", "slot", "disposition", "file", "line")
 
 
-def reduce_sessions(raw: Frame, first: datetime, last: datetime, servers: Sequence[str] = ()) -> Frame:
+def reduce_sessions(
+    raw: Frame, first: datetime, last: datetime, servers: Sequence[str] = (), sample: float = 1.0
+) -> Frame:
     """Return one row per group: the keys, ``sessions`` (rows of the group), ``imputed`` and the summed measures.
 
-    Args and window as in :func:`~workload_forecast.sessions.cleaning.with_disposition`.
+    Args, window and sample as in :func:`~workload_forecast.sessions.cleaning.with_disposition`.
     """
-    rows = impute_secondary(with_disposition(raw, first, last, servers))
+    rows = impute_secondary(with_disposition(raw, first, last, servers, sample))
     used, quarantined = nw.col("disposition").is_null(), nw.col("disposition").is_in(QUARANTINE_REASONS)
     start = nw.col("start")
     # on Spark, truncating gives a zoned timestamp in the session's zone, which is UTC; the cast takes the zone off

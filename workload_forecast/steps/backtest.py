@@ -27,7 +27,7 @@ from workload_forecast.model.split import SPLIT, TimeSplit
 from workload_forecast.registry.log_training import log_files
 from workload_forecast.schemas import FEATURES
 from workload_forecast.sources import MODEL
-from workload_forecast.steps.etl import EtlOptions, perform_etl
+from workload_forecast.steps.etl import EtlOptions, perform_etl, tag_input
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lead_rows import write_lead_rows
 from workload_forecast.steps.lineage import log_table
@@ -70,11 +70,11 @@ def perform_backtest(
         ModelError: a fold's training rows hold a single class.
     """
     folds = folds_before_test(split_of(settings), plan)
-    mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
+    tag_input(etl, source)
     log_table(etl.folder / FEATURES.name, FEATURES, "backtest", digest=etl.key)
     logged = {**training_parameters(settings, parameters), **asdict(plan), "leads": leads}
     work = partial(_backtest, runs, settings, parameters, folds, etl, leads)
-    place = place_of(settings, "backtest", debug=bool(etl.info["debug_servers"]))
+    place = place_of(settings, "backtest", subset=etl.info["subset"])
     return runs.perform(Step("backtest", logged, {"etl": etl.key}, work, place))
 
 

@@ -10,21 +10,22 @@ from workload_forecast.progress import Progress
 from workload_forecast.steps.published import RESULTS, Publication, place_of
 
 
-def run_download(settings: Settings, result: str, output: Path | None, *, debug: bool = False) -> Path:
+def run_download(settings: Settings, result: str, output: Path | None, *, subset: str = "") -> Path:
     """Fetch a result of the profile; return the folder, in which a download is never mixed with what was there.
 
     Args:
         settings: of the profile; name the account and its container.
         result: one of :data:`~workload_forecast.steps.published.RESULTS`.
         output: a new or empty folder; by default ``downloads/DURATION/RESULT``.
-        debug: take the result of runs with ``debug=FILTER_IP``.
+        subset: take the result of runs with this part of the servers; see
+            :attr:`~workload_forecast.config.Selection.subset`.
 
     Raises:
         SettingsError: the settings name no container, or the folder is in use.
         DataError: nothing is published there, or it was replaced meanwhile.
     """
     step, part = RESULTS[result]
-    place = place_of(settings, step, debug=debug)
+    place = place_of(settings, step, subset=subset)
     if place is None:
         raise SettingsError(
             f"results of {settings.duration} are not published: set storageAccount and storageContainer in a settings "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,19 +11,20 @@ from typing import Any
 import mlflow
 import narwhals as nw
 
-from workload_forecast.config import Settings
+from workload_forecast.config import EVERY_SERVER, Selection, Settings
 from workload_forecast.engines import resolve
-from workload_forecast.engines.contract import Engine
+from workload_forecast.engines.contract import Engine, Reduction
 from workload_forecast.errors import DataError
 from workload_forecast.features.build import build_features
 from workload_forecast.features.calendar import calendar_table
 from workload_forecast.load.peaks import hourly_peaks
 from workload_forecast.schemas import FEATURES, HOURLY_LOAD, QUARANTINE, Frame, Table
+from workload_forecast.sessions.cleaning import SERVER_DIGEST
 from workload_forecast.sessions.reduction import account, five_minute_load, quarantine, reduce_sessions
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_input_files, log_table
 from workload_forecast.steps.published import place_of
-from workload_forecast.steps.runs import Result, Runs, Step, open_runs
+from workload_forecast.steps.runs import TAG, Result, Runs, Step, open_runs
 from workload_forecast.steps.session_files import SessionFiles
 
 _NOT_OURS = {
@@ -43,7 +45,7 @@ class EtlOptions:
 
     settings: Settings
     engine: str = "auto"
-    debug: str = "FALSE"
+    selection: Selection = EVERY_SERVER
 
 
 def run_etl(options: EtlOptions, *, reuse: bool) -> Result:
@@ -67,16 +69,17 @@ def perform_etl(runs: Runs, options: EtlOptions, source: DataSource) -> Result:
         **settings.model_dump(mode="json", exclude=_NOT_OURS),
         "data_file": str(files.pattern),
         "engine": resolve(options.engine),
-        "debug": options.debug,
+        "debug": options.selection.debug,
+        "sample": options.selection.share,
     }
-    mlflow.set_tag("data", source.kind)
+    mlflow.set_tags({"data": source.kind, **subset_tags(options.selection.subset)})
     log_input_files(str(files.pattern), len(files.items), files.digest)
     step = Step(
         "etl",
         parameters,
         {"files": files.digest, "upstream": source.key},
         partial(_etl, runs, options, files),
-        place_of(settings, "etl", debug=options.debug != "FALSE"),
+        place_of(settings, "etl", subset=options.selection.subset),
     )
     return runs.perform(step)
 
@@ -84,10 +87,12 @@ def perform_etl(runs: Runs, options: EtlOptions, source: DataSource) -> Result:
 def _etl(runs: Runs, options: EtlOptions, files: SessionFiles, folder: Path) -> dict[str, Any]:
     settings = options.settings
     layouts = files.layouts(settings.layout)
-    servers = () if options.debug == "FALSE" else settings.debug_servers or files.busiest_servers(layouts)
+    servers: tuple[str, ...] = ()
+    if options.selection.debug != "FALSE":
+        servers = settings.debug_servers or files.busiest_servers(layouts)
     engine = runs.engine(options.engine)
-    window = partial(reduce_sessions, first=settings.training_from, last=settings.to, servers=servers)
-    with files.reduce(engine, layouts, window, runs.progress) as reading:
+    reduction = _reduction(engine, settings, servers, options.selection.sample)
+    with files.reduce(engine, layouts, reduction, runs.progress) as reading:
         reduced = reading.reduced
         counts = account(reduced.frame, reduced.rows_read)
         numbers = {**counts, "bytes_read": files.bytes, "bytes_fetched": reading.fetched}
@@ -110,7 +115,24 @@ def _etl(runs: Runs, options: EtlOptions, files: SessionFiles, folder: Path) -> 
     mlflow.log_metric("servers", facts["servers"])
     log_table(folder / FEATURES.name, FEATURES, "output")
     _tell(runs, counts, facts)
-    return {**facts, "counts": counts, "tables": written, "debug_servers": servers, "engine": engine.versions()}
+    made_of = {"subset": options.selection.subset, "debug_servers": servers, "engine": engine.versions()}
+    return {**facts, "counts": counts, "tables": written, **made_of}
+
+
+def _reduction(engine: Engine, settings: Settings, servers: Sequence[str], sample: float) -> Reduction:
+    """What the lines are reduced by; only the engine can tell which server is in a sample."""
+    window = partial(reduce_sessions, first=settings.training_from, last=settings.to, servers=servers, sample=sample)
+    return window if sample == 1 else lambda raw: window(engine.with_digest(raw, "server", SERVER_DIGEST))
+
+
+def subset_tags(subset: str) -> dict[str, str]:
+    """Tags of a run that takes a part of the servers; none where it takes all."""
+    return {f"{TAG}subset": subset} if subset else {}
+
+
+def tag_input(etl: Result, source: DataSource) -> None:
+    """Say in the active run's tags what it works on: kind of data, the ETL's run, and which servers if not all."""
+    mlflow.set_tags({"data": source.kind, f"{TAG}etl_run": etl.run_id, **subset_tags(etl.info["subset"])})
 
 
 def _write(runs: Runs, engine: Engine, frame: Frame, table: Table, folder: Path) -> int:
@@ -128,7 +150,8 @@ def _require_rows(counts: dict[str, int], settings: Settings) -> None:
     )
     raise DataError(
         f"no usable row in {settings.data_file} between {settings.training_from} and {settings.to} "
-        f"({found or 'empty'}). Check dataFile, layout and the dates of the config."
+        f"({found or 'empty'}). Check dataFile, layout and the dates of the config"
+        f"{', or take more servers (sample, debugServers)' if counts['rows_filtered'] else ''}."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workload_forecast.config import TrainingParameters
 from workload_forecast.model.pipeline import own_parameters
-from workload_forecast.steps.etl import EtlOptions, perform_etl
+from workload_forecast.steps.etl import EtlOptions, perform_etl, tag_input
 from workload_forecast.steps.generate import data_source
 from workload_forecast.steps.promote import promote_trained
 from workload_forecast.steps.runs import Result, open_runs
@@ -22,6 +22,7 @@ def run_main(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool
         source = data_source(runs, options.settings)
         with runs.child("etl"):
             etl = perform_etl(runs, options, source)
+        tag_input(etl, source)
         with runs.child("train"):
             result = perform_train(runs, options.settings, parameters, etl, source)
         runs.summarise(result)

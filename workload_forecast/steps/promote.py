@@ -83,15 +83,15 @@ def promote_trained(runs: Runs, options: EtlOptions, etl: Result, trained: Resul
     """Decide, in the active run, on the version that the main job has trained. A refusal is said, and is no error.
 
     A version that was decided on before is left alone: the main job, run again on unchanged data, must not bring back
-    what somebody has rolled back. A quick look (``debug``) is never promoted.
+    what somebody has rolled back. A quick look (``debug``, ``sample``) is never promoted.
     """
     name, number = trained.info["model"]["name"], str(trained.info["model"]["version"])
     wanted = PromoteOptions(name, number, "trained by the main job")
     client = MlflowClient()
     version = find_version(client, name, number)
     before, reason = promotion.read_decision(version), ""
-    if options.debug != "FALSE":
-        reason = "it was trained on a few servers (debug)"
+    if options.selection.subset:
+        reason = f"it was trained on a part of the servers ({options.selection.subset})"
     elif before and not _serves(client, name, number):
         reason = f"it was {before.action} before ({before.why}); to decide again: -e promote -P version={number}"
     if reason:

@@ -26,15 +26,16 @@ RESULTS = {
 }
 
 
-def place_of(settings: Settings, step: str, *, debug: bool) -> Location | None:
+def place_of(settings: Settings, step: str, *, subset: str) -> Location | None:
     """Return where a step's result is published: ``CONTAINER/STEP``; None where the settings name no container.
 
-    A run with ``debug`` has a place of its own, so that a quick look does not replace the real result.
+    A run that takes a part of the servers (:attr:`~workload_forecast.config.Selection.subset`) has a place of its own,
+    ``CONTAINER/SUBSET/STEP``, so that a quick look does not replace the real result.
     """
     if not (settings.storage_account and settings.storage_container):
         return None
     container = parse_location(f"az://{settings.storage_container}", settings.storage_account)
-    return container.join("debug", step) if debug else container.join(step)
+    return container.join(subset, step) if subset else container.join(step)
 
 
 class Publication:

@@ -16,7 +16,7 @@ import polars as pl
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from workload_forecast.config import Settings
+from workload_forecast.config import EVERY_SERVER, Settings
 from workload_forecast.errors import DataError, SchemaError, SettingsError
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import HOURLY_LOAD, PRIMARY_MEASURE
@@ -94,7 +94,7 @@ class HistorySource:
             return in_folder(self.folder)
         found = published(self.settings, self.progress) or in_runs(self.settings, self.home)
         if found is None:
-            place = place_of(self.settings, "etl", debug=False)
+            place = place_of(self.settings, "etl", subset="")
             where = f"nothing is published at {place}, and " if place else ""
             raise DataError(
                 f"no hourly load: {where}no finished etl run of {self.settings.duration} with these settings has its "
@@ -117,7 +117,7 @@ def _there(folder: Path, _target: Path) -> Path:
 
 def published(settings: Settings, progress: Progress) -> Found | None:
     """Return what the profile's container holds, or None where there is no container, or nothing in it."""
-    place = place_of(settings, "etl", debug=False)
+    place = place_of(settings, "etl", subset="")
     publication = Publication(place, progress) if place else None
     return Found(publication.key, partial(_download, publication)) if publication and publication.key else None
 
@@ -150,9 +150,9 @@ def in_runs(settings: Settings, home: Path) -> Found | None:
 
 def _matches(run: Run, settings: Settings) -> bool:
     """Whether a run did the ETL of the settings; where they name no data, whatever stood in for it."""
-    params = run.data.params
+    params = {"sample": "1", **run.data.params}  # before there were samples, runs took all servers
     wanted: dict[str, Any] = settings.model_dump(mode="json", include={"duration", "training_from", "to"})
-    wanted["debug"] = "FALSE"
+    wanted |= {"debug": EVERY_SERVER.debug, "sample": EVERY_SERVER.share}
     if not settings.synthetic:
         wanted["data_file"] = str(parse_location(settings.data_file, settings.storage_account))
     return all(params.get(EFFECTIVE + name, params.get(name)) == value for name, value in wanted.items())

@@ -20,7 +20,7 @@ from workload_forecast.registry.log_training import log_training
 from workload_forecast.schemas import FEATURES
 from workload_forecast.sources import Sources
 from workload_forecast.steps.data_checks import check_training_data
-from workload_forecast.steps.etl import EtlOptions, perform_etl
+from workload_forecast.steps.etl import EtlOptions, perform_etl, tag_input
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_table
 from workload_forecast.steps.published import MODEL, place_of
@@ -52,10 +52,10 @@ def perform_train(
     asked = {name: getattr(settings, name) for name in ("checks", "sources")}
     limits = {n: one.model_dump(mode="json", by_alias=True, exclude_defaults=True) for n, one in asked.items()}
     logged = {**training_parameters(settings, parameters), **limits}
-    mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
+    tag_input(etl, source)
     log_table(etl.folder / FEATURES.name, FEATURES, "training", digest=etl.key)
     work = partial(_train, runs, settings, parameters, etl, source)
-    place = place_of(settings, "train", debug=bool(etl.info["debug_servers"]))
+    place = place_of(settings, "train", subset=etl.info["subset"])
     return runs.perform(Step("train", logged, {"etl": etl.key}, work, place))
 
 
@@ -94,6 +94,7 @@ def _train(
     with runs.progress.stage("train: log and register the model"):
         log_training(result)
         tags = {"duration": settings.duration, "data": source.kind}
+        tags |= {"subset": etl.info["subset"]} if etl.info["subset"] else {}
         version = log_model(result, tags, missing_hours=settings.missing_hours)
         Path(mlflow.artifacts.download_artifacts(version.uri, dst_path=str(folder / "download"))).rename(folder / MODEL)
     mlflow.set_tags({f"workload_forecast.engine.{name}": number for name, number in engine.versions().items()})

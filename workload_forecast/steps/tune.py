@@ -22,7 +22,7 @@ from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.trials import Trial
 from workload_forecast.registry.log_training import log_files
 from workload_forecast.schemas import FEATURES
-from workload_forecast.steps.etl import EtlOptions, perform_etl
+from workload_forecast.steps.etl import EtlOptions, perform_etl, tag_input
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_table
 from workload_forecast.steps.published import place_of
@@ -79,11 +79,11 @@ def perform_tune(
         "seed": plan.seed,
     }
     inputs = {"etl": etl.key}
-    mlflow.set_tags({"data": source.kind, "workload_forecast.etl_run": etl.run_id})
+    tag_input(etl, source)
     log_table(etl.folder / FEATURES.name, FEATURES, "tuning", digest=etl.key)
     key = work_key("search", deciding, inputs)
     work = partial(_tune, runs, settings, parameters, plan, folds, etl, key)
-    place = place_of(settings, "tune", debug=bool(etl.info["debug_servers"]))
+    place = place_of(settings, "tune", subset=etl.info["subset"])
     return runs.perform(Step("tune", {**deciding, **asdict(plan)}, inputs, work, place))
 
 

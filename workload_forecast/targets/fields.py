@@ -255,7 +255,7 @@ class RunConfiguration(TargetFile):
         default=True, description="Whether submit builds a missing environment; if not, `target prepare` must have."
     )
     use_sampling: StrictBool = Field(
-        default=False, description="Whether to pass debug=FILTER_IP to an entry point with an unset debug parameter."
+        default=False, description="Whether to pass debug=FILTER_IP to an entry point with debug and sample unset."
     )
     gpu: str = Field(default="", pattern=_GPU, description="GPUs of the container: empty, all, or a number like 2.")
     memory: str = Field(default="", pattern=_MEMORY, description="Limit of the container's memory, like 8g.")

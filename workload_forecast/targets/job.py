@@ -33,7 +33,8 @@ def sampled(parameters: Mapping[str, str], configuration: RunConfiguration, know
         configuration: says ``useSampling``.
         known: parameters of the entry point.
     """
-    extra = {name: value for name, value in _SAMPLING.items() if configuration.use_sampling and name in known}
+    wanted = configuration.use_sampling and "sample" not in parameters  # a sample is such a look itself
+    extra = {name: value for name, value in _SAMPLING.items() if wanted and name in known}
     return {**extra, **parameters}
 
 
