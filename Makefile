@@ -110,6 +110,11 @@ test-release: setup-dev ## Run what is too long for each change: MLflow's own im
 	@bash tests/targets/machines/install.sh
 	@$(ACTIVATED) python -m pytest tests/targets -m release $(PYTEST_OPTIONS)
 
+.PHONY: bench
+bench: setup ## Measure the ETL beside peers on 2 GB, as one table of ratios (quiet machine; Linux)
+	@mkdir -p outputs
+	@$(ACTIVATED) python -m benchmarks.etl --gigabytes 2 --runs 3 --json outputs/bench.json $(BENCHMARK_OPTIONS)
+
 .PHONY: benchmark-serving
 benchmark-serving: setup ## Measure the service beside MLflow's own scoring server (quiet machine; Linux)
 	@mkdir -p outputs

@@ -14,9 +14,10 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.etl.agreement import difference, read_result
-from benchmarks.etl.contestants import Contestant
+from benchmarks.etl.contestants import ALL, Contestant
 from benchmarks.etl.task import Task
 from benchmarks.measuring import ROOT, Usage, measure
+from workload_forecast.errors import EnvironmentProblem
 
 #: MLflow's tables are made when its store is opened for the first time, which is not the ETL's to pay.
 _OPEN_STORE = "import mlflow; from workload_forecast.steps.runs import EXPERIMENT; mlflow.set_experiment(EXPERIMENT)"
@@ -24,7 +25,7 @@ _OPEN_STORE = "import mlflow; from workload_forecast.steps.runs import EXPERIMEN
 
 @dataclass
 class Outcome:
-    """A contestant's runs, and in what its result differs from the first contestant's; empty if in nothing."""
+    """A contestant's runs, and why it is none: it failed, or its result is not the first one's. Empty if it is one."""
 
     contestant: Contestant
     runs: list[Usage] = field(default_factory=list)
@@ -50,21 +51,28 @@ class Contest:
         """Let every contestant run once, in turn, and so again; each result is looked at.
 
         Raises:
-            EnvironmentProblem: a contestant failed.
+            EnvironmentProblem: the first one failed. Another one that fails is out.
         """
         outcomes = [Outcome(contestant) for contestant in contestants]
-        self._open_store()
+        if any(one.engine and one.makes == ALL for one in contestants):
+            self._open_store()
         expected: pl.DataFrame | None = None
         for number in range(1, runs + 1):
-            for outcome in outcomes:
-                used, found = self._run(outcome.contestant)
-                expected = found if expected is None else expected
-                outcome.runs.append(used)
-                outcome.differs = outcome.differs or difference(found, expected)
-                say(
-                    f"run {number} of {runs}: {outcome.contestant.name} {used.wall_s:.1f} s, {used.peak_mb:,.0f} MB"
-                    + (f": {outcome.differs}" if outcome.differs else "")
-                )
+            for outcome in (one for one in outcomes if not one.differs):
+                say(f"run {number} of {runs}: {outcome.contestant.name}")
+                try:
+                    used, found = self._run(outcome.contestant)
+                except EnvironmentProblem as problem:
+                    if expected is None:
+                        raise
+                    outcome.differs = str(problem)
+                else:
+                    expected = found if expected is None else expected
+                    outcome.runs.append(used)
+                    outcome.differs = difference(found, expected)
+                    say(f"    {used.wall_s:.1f} s, {used.cpu_s:.1f} s of processor time, {used.peak_mb:,.0f} MB")
+                if outcome.differs:
+                    say(f"    is out: {outcome.differs}")
         return outcomes
 
     def _run(self, contestant: Contestant) -> tuple[Usage, pl.DataFrame]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
 
 from benchmarks.etl.task import Task
 
@@ -15,13 +15,6 @@ HOURLY, ALL = "hourly load", "all of the ETL"
 
 #: What the others are held against: the results of the first one, the times of all four.
 QUERY, BARE_SPARK, OURS_DUCKDB, OURS_SPARK = "duckdb-query", "spark-csv", "project-duckdb", "project-spark"
-
-
-class Run(Protocol):
-    """Does a task."""
-
-    def __call__(self, task: Task) -> None:
-        """Leave the hourly load of the task's files in its output."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +38,10 @@ class Contestant:
     largest_gb: float = float("inf")
 
     @property
-    def run(self) -> Run:
+    def run(self) -> Callable[[Task], None]:
         """The function; its libraries are imported only here."""
         module, _, function = self.call.partition(":")
-        run: Run = getattr(import_module(f"benchmarks.etl.{module}"), function)
+        run: Callable[..., None] = getattr(import_module(f"benchmarks.etl.{module}"), function)
         return partial(run, engine=self.engine) if self.engine else run
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import pandas as pd
 
 from benchmarks.etl.task import Task
@@ -12,7 +14,7 @@ def run(task: Task) -> None:
     """Reduce the sessions to hourly load."""
     task.result.mkdir(parents=True)
     wanted = ["session_start", "server_ip", *MEASURES]
-    types = {"server_ip": "category", **dict.fromkeys(MEASURES, "float64")}
+    types: dict[Hashable, str] = {"server_ip": "category", **dict.fromkeys(MEASURES, "float64")}
     parts = [
         pd.read_csv(path, names=list(task.columns), usecols=wanted, dtype=types, parse_dates=["session_start"])
         for path in task.files

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.etl.contest import Outcome
 from benchmarks.etl.contestants import BARE_SPARK, OURS_DUCKDB, OURS_SPARK, QUERY
 from benchmarks.machine import machine_line
+from benchmarks.measuring import Usage
 
 PACKAGES = ("duckdb", "pyspark", "polars", "pandas", "pyarrow", "narwhals", "mlflow")
 
@@ -17,32 +18,32 @@ REFERENCES = {QUERY: "(a)", BARE_SPARK: "(b)", OURS_DUCKDB: "project, DuckDB", O
 
 
 def content(outcomes: Sequence[Outcome], data: Mapping[str, Any], settings: Mapping[str, Any], facts: Any) -> Any:
-    """Return everything for a file; a contestant whose result is not the first one's has no ratios."""
-    right = {outcome.contestant.name: outcome.median for outcome in outcomes if not outcome.differs}
-    rows = []
-    for outcome in outcomes:
-        median = outcome.median
-        ratios = {
-            name: {what: _ratio(getattr(median, what), getattr(right[name], what)) for what in asdict(median)}
-            for name in REFERENCES
-            if name in right and not outcome.differs
+    """Return everything for a file; who failed or found another hourly load than the first one is named apart."""
+    good = {outcome.contestant.name: outcome.median for outcome in outcomes if not outcome.differs}
+    rows = [
+        {
+            "name": outcome.contestant.name,
+            "title": outcome.contestant.title,
+            "makes": outcome.contestant.makes,
+            "median": {what: round(value, 3) for what, value in asdict(outcome.median).items()},
+            "ratios": {name: _ratios(outcome.median, good[name]) for name in REFERENCES if name in good},
+            "runs": [asdict(run) for run in outcome.runs],
         }
-        rows.append(
-            {
-                "name": outcome.contestant.name,
-                "title": outcome.contestant.title,
-                "makes": outcome.contestant.makes,
-                "differs": outcome.differs,
-                "median": {name: round(value, 3) for name, value in asdict(median).items()},
-                "ratios": ratios,
-                "runs": [asdict(run) for run in outcome.runs],
-            }
-        )
-    return {"machine": facts, "data": data, "settings": settings, "contestants": rows}
+        for outcome in outcomes
+        if not outcome.differs
+    ]
+    out = [
+        {"name": one.contestant.name, "title": one.contestant.title, "makes": one.contestant.makes, "why": one.differs}
+        for one in outcomes
+        if one.differs
+    ]
+    return {"machine": facts, "data": data, "settings": settings, "contestants": rows, "out": out}
 
 
-def _ratio(one: float, other: float) -> float | None:
-    return round(one / other, 3) if other else None
+def _ratios(one: Usage, other: Usage) -> dict[str, float | None]:
+    """Return each number as a multiple of the other's; None where that is 0."""
+    theirs = asdict(other)
+    return {what: round(value / theirs[what], 3) if theirs[what] else None for what, value in asdict(one).items()}
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -59,9 +60,9 @@ def table(found: Mapping[str, Any]) -> str:
         cells += [f"{median['cpu_s']:.1f}", _told(row, QUERY, "cpu_s"), f"{median['cpu_s'] / median['wall_s']:.1f}"]
         cells += [f"{median['peak_mb']:,.0f}", _told(row, QUERY, "peak_mb")]
         lines.append(f"| {' | '.join(cells)} |")
-    wrong = [f"- {row['title']}, {row['makes']}: {row['differs']}." for row in rows if row["differs"]]
-    if wrong:
-        lines += ["", "Not contestants, because their hourly load is not that of (a):", "", *wrong]
+    if found["out"]:
+        lines += ["", "Out, because they failed or because their hourly load is not that of (a):", ""]
+        lines += [f"- {one['title']}, {one['makes']}: {one['why']}" for one in found["out"]]
     about = f"{data['bytes'] / 1e9:.2f} GB, {data['rows']:,} rows of {data['servers']:,} servers, {data['files']} files"
     lines += ["", f"{about}, {data['layout']}; median of {len(rows[0]['runs'])} interleaved runs."]
     lines += ["", machine_line(found["machine"])]
