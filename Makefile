@@ -115,6 +115,11 @@ bench: setup ## Measure the ETL beside peers on 2 GB, as one table of ratios (qu
 	@mkdir -p outputs
 	@$(ACTIVATED) python -m benchmarks.etl --gigabytes 2 --runs 3 --json outputs/bench.json $(BENCHMARK_OPTIONS)
 
+.PHONY: bench-training
+bench-training: setup ## Measure the training of a forest beside that of 2017 (quiet machine; Linux)
+	@mkdir -p outputs
+	@$(ACTIVATED) python -m benchmarks.training --json outputs/bench-training.json $(BENCHMARK_OPTIONS)
+
 .PHONY: benchmark-serving
 benchmark-serving: setup ## Measure the service beside MLflow's own scoring server (quiet machine; Linux)
 	@mkdir -p outputs

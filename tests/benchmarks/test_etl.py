@@ -127,7 +127,10 @@ def test_differences_are_named() -> None:
         difference(right.with_columns(total_load=pl.lit(2 * (1 + 1.1e-9))), right)
         == "total_load differs in 2 of 2 rows"
     )
-    assert difference(right.with_columns(sessions=pl.lit(None, dtype=pl.Int64)), right) == "sessions differs in 2 of 2 rows"
+    assert (
+        difference(right.with_columns(sessions=pl.lit(None, dtype=pl.Int64)), right)
+        == "sessions differs in 2 of 2 rows"
+    )
     assert difference(right[:1], right) == "1 hours of servers are missing, 0 are there that should not be"
 
 

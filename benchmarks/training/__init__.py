@@ -1,0 +1,1 @@
+"""The project's training beside that of 2017."""
