@@ -18,7 +18,6 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from pandas.tseries.holiday import USFederalHolidayCalendar
 
 from workload_forecast.sessions.generator.streams import Stream, stream
 from workload_forecast.sessions.generator.traits import Floats, draw_traits
@@ -148,6 +147,8 @@ class Fleet:
 
 @lru_cache(maxsize=200)
 def _federal_holidays(year: int) -> frozenset[date]:
+    from pandas.tseries.holiday import USFederalHolidayCalendar  # an ETL of real sessions needs no pandas for this
+
     days = USFederalHolidayCalendar().holidays(datetime(year, 1, 1), datetime(year, 12, 31))
     return frozenset(day.date() for day in days)
 
