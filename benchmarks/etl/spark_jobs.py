@@ -41,8 +41,8 @@ def _read_text(session: SparkSession, task: Task) -> DataFrame:
 
 
 def _run(task: Task, read: Callable[[SparkSession, Task], DataFrame]) -> None:
-    start = F.col("session_start")
     with bare_session() as session:
+        start = F.col("session_start")  # needs the session
         slots = (
             read(session, task)
             .groupBy(
