@@ -82,6 +82,25 @@ RAW_SESSIONS = Table(
     },
 )
 
+#: What the lines of some files are reduced to: one row per group of lines. Where ``disposition`` is null, a group is
+#: the used sessions of a server's five-minute slot; elsewhere it is a kind of unused line. ``hour`` is null in
+#: quarantine; ``file`` and ``line`` are null outside of it.
+REDUCED = Table(
+    "reduced",
+    {
+        "server": TEXT,
+        "hour": TIMESTAMP,
+        "slot": INTEGER,
+        "disposition": TEXT,
+        "file": TEXT,
+        "line": TEXT,
+        "sessions": INTEGER,
+        "imputed": INTEGER,
+        **{name: DOUBLE for name in MEASURES},
+    },
+    key=("server", "hour", "slot", "disposition", "file", "line"),
+)
+
 #: One row per distinct unusable line of a file.
 QUARANTINE = Table(
     "quarantine",

@@ -11,11 +11,10 @@ from workload_forecast.cli import cli
 from workload_forecast.engines import open_engine
 from workload_forecast.engines.contract import SessionFile
 from workload_forecast.load.peaks import hourly_peaks
-from workload_forecast.schemas import HOURLY_LOAD, QUARANTINE
+from workload_forecast.schemas import HOURLY_LOAD, QUARANTINE, REDUCED
 from workload_forecast.sessions.layouts import LAYOUTS
 from workload_forecast.sessions.reduction import (
     account,
-    combine_reduced,
     five_minute_load,
     quarantine,
     reduce_sessions,
@@ -43,7 +42,9 @@ def run_hourly(task: Task, engine: str) -> None:
     files = [SessionFile(path, LAYOUTS[task.layout]) for path in task.files]
     window = partial(reduce_sessions, first=FIRST, last=LAST)
     with open_engine(engine) as opened:
-        reduced = opened.reduce_sessions([files], window, combine_reduced)
-        account(reduced.frame, reduced.rows_read)
-        opened.write_table(quarantine(reduced.frame), QUARANTINE, Path(task.output) / QUARANTINE.name)
-        opened.write_table(hourly_peaks(five_minute_load(reduced.frame)), HOURLY_LOAD, task.result)
+        path = Path(task.output) / REDUCED.name
+        rows_read = opened.reduce_sessions(files, window, path)
+        reduced = opened.read_table(REDUCED, path)
+        account(reduced, rows_read)
+        opened.write_table(quarantine(reduced), QUARANTINE, Path(task.output) / QUARANTINE.name)
+        opened.write_table(hourly_peaks(five_minute_load(reduced)), HOURLY_LOAD, task.result)

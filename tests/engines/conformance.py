@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+import tempfile
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,10 @@ from workload_forecast.errors import DataError, SchemaError
 from workload_forecast.features.build import build_features
 from workload_forecast.features.calendar import calendar_table
 from workload_forecast.load.peaks import hourly_peaks
-from workload_forecast.schemas import FEATURES, FIVE_MINUTE_LOAD, HOURLY_LOAD, MEASURES, Frame
+from workload_forecast.schemas import FEATURES, FIVE_MINUTE_LOAD, HOURLY_LOAD, MEASURES, REDUCED, Frame
 from workload_forecast.sessions.cleaning import QUARANTINE_REASONS, SERVER_DIGEST
 from workload_forecast.sessions.layouts import LAYOUTS, Layout
-from workload_forecast.sessions.reduction import account, combine_reduced, five_minute_load, quarantine, reduce_sessions
+from workload_forecast.sessions.reduction import account, five_minute_load, hours_of, quarantine, reduce_sessions
 
 FIRST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 30, 23, 59, 59)
 SIXTEEN, SEVENTEEN = LAYOUTS["sessions16"], LAYOUTS["sessions17"]
@@ -117,19 +117,15 @@ def non_blank_lines(data: bytes) -> int:
 def reduce(
     engine: Engine, files: list[SessionFile], servers: tuple[str, ...] = (), sample: float = 1.0
 ) -> tuple[Frame, dict[str, int]]:
-    return reduce_batches(engine, [files], servers, sample)
-
-
-def reduce_batches(
-    engine: Engine, batches: Iterable[list[SessionFile]], servers: tuple[str, ...] = (), sample: float = 1.0
-) -> tuple[Frame, dict[str, int]]:
     window = partial(reduce_sessions, first=FIRST, last=LAST, servers=servers, sample=sample)
 
     def reduction(raw: Frame) -> Frame:
         return window(engine.with_digest(raw, "server", SERVER_DIGEST) if sample < 1 else raw)
 
-    reduced = engine.reduce_sessions(batches, reduction, combine_reduced)
-    return reduced.frame, account(reduced.frame, reduced.rows_read)
+    path = Path(tempfile.mkdtemp()) / "reduced"
+    rows_read = engine.reduce_sessions(files, reduction, path)
+    frame = engine.read_table(REDUCED, path)
+    return frame, account(frame, rows_read)
 
 
 def records(frame: Frame) -> list[dict[str, Any]]:
@@ -291,7 +287,7 @@ class EngineConformance:
         assert (row["server"], row["sessions"], row["total_load"]) == ("10.0.0.1", 2, 21.0)
         assert {row["file"] for row in records(quarantine(frame))} == {str(odd), str(packed)}
 
-    def test_batches_give_what_one_reading_gives(self, engine: Engine, tmp_path: Path) -> None:
+    def test_parts_together_give_what_one_reading_gives(self, engine: Engine, tmp_path: Path) -> None:
         day = ["2016-06-01 10:07:59", "2016-06-01 10:08:00", "2016-06-02 10:00:00", "soon", "2016-07-01 00:00:00"]
         contents = [
             "\n".join([line(SIXTEEN, session_start=start, total_load=str(load)) for start in day] + ["bad", "bad"])
@@ -302,26 +298,36 @@ class EngineConformance:
             path = tmp_path / f"{number}.csv"
             path.write_text(text)
             files.append(SessionFile(str(path), SEVENTEEN if number == 4 else SIXTEEN))
-        asked: list[int] = []
-
-        def batches() -> Iterator[list[SessionFile]]:
-            for number, batch in enumerate((files[:2], files[2:3], files[3:5], files[5:])):
-                asked.append(number)
-                yield batch
-                if engine.reads_once:  # then nobody may come back for them
-                    for file in batch:
-                        Path(file.path).rename(f"{file.path}.gone")
-
         frame, counts = reduce(engine, files)
-        expected = records(five_minute_load(frame)), records(quarantine(frame)), counts
-        frame, counts = reduce_batches(engine, batches())
+        expected = records(five_minute_load(frame)), records(quarantine(frame))
 
-        assert counts == expected[2]
-        assert_equal_tables(records(five_minute_load(frame)), expected[0])
-        assert records(quarantine(frame)) == expected[1]
-        assert asked == [0, 1, 2, 3]
+        window = partial(reduce_sessions, first=FIRST, last=LAST)
+        folders, read = [], 0
+        for number, some in enumerate((files[:2], files[2:3], files[3:5], files[5:])):
+            folders.append(tmp_path / f"part-{number}")
+            read += engine.reduce_sessions(some, window, folders[-1])
+            for file in some:  # nobody comes back for them
+                Path(file.path).rename(f"{file.path}.gone")
+        together = engine.read_table(REDUCED, *folders)
+
+        assert account(together, read) == counts
+        assert_equal_tables(records(five_minute_load(together, whole=False)), expected[0])
+        assert records(quarantine(together)) == expected[1]
         assert counts["rows_used"] == 13
         assert sorted(row["total_load"] for row in expected[0]) == [4321.0, 2 * 4321 + 10.5]
+
+    def test_hours_are_those_of_all_rows_with_a_start(self, engine: Engine, tmp_path: Path) -> None:
+        starts = ["2016-05-31 23:59:59", "2016-06-01 10:07:59", "2016-07-01 00:00:00"]
+        lines = [line(SIXTEEN, session_start=start) for start in starts]
+        bad = [line(SIXTEEN, session_start="2016-01-01 10:00:00", total_load=""), "bad"]
+        (tmp_path / "some.csv").write_text("\n".join(lines + bad))
+        (tmp_path / "none.csv").write_text("\n".join(bad))
+        found = []
+        for name, servers in (("some", ()), ("some", ("other",)), ("none", ())):
+            frame, _ = reduce(engine, [SessionFile(str(tmp_path / f"{name}.csv"), SIXTEEN)], servers)
+            found.append(hours_of(frame))
+        span = (datetime(2016, 5, 31, 23), datetime(2016, 7, 1))
+        assert found == [span, span, None]
 
     def test_nothing_is_in_place_where_nobody_can_list_it(self, engine: Engine) -> None:
         url = "abfss://data@nobody.dfs.core.windows.net/2016"

@@ -47,15 +47,12 @@ def test_a_folder_that_the_cluster_has_a_connector_for_is_read_in_place(spark: S
     frame, counts = reduce(engine, [SessionFile(url, SIXTEEN)])
     assert counts["rows_quarantined_field_count"] == 1
     assert [row["file"] for row in records(quarantine(frame))] == [url]
-    engine.release()
 
 
 class TestSpark(EngineConformance):
     @pytest.fixture
     def engine(self, spark: SparkSession) -> Iterator[Engine]:
-        engine = SparkEngine(spark)
-        yield engine
-        engine.release()
+        yield SparkEngine(spark)
 
     # few examples, because each starts several Spark jobs; the rules are the same that DuckDB draws hundreds for
     @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 
 from tests.frames import arrow
 from tests.service.worlds import LENGTH, World, at, check_problem, make_world, served, text
-from workload_forecast.features.build import build_features
+from workload_forecast.features.build import LOOK_BACK_HOURS, build_features
 from workload_forecast.features.calendar import calendar_table
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, HOURLY_LOAD
 from workload_forecast.service.exchange import FollowerState
 from workload_forecast.service.fleet import prepare_fleet, read_history
 from workload_forecast.serving.forecaster import Forecaster
-from workload_forecast.serving.history import LOOK_BACK_HOURS
 
 
 def expected(world: World, servers: list[str], start: datetime, hours: int) -> list[dict[str, Any]]:

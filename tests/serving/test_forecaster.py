@@ -19,10 +19,11 @@ from tests.serving.histories import HOUR, class_of, frame, shown
 from tests.serving.test_compiled import set_fact
 from tests.strategies import START, hourly_tables
 from workload_forecast.errors import ModelError, SettingsError
+from workload_forecast.features.build import LOOK_BACK_HOURS
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, KNOWN_FEATURES
 from workload_forecast.serving.compiled import FACTS
 from workload_forecast.serving.forecaster import RECENT_FEATURES, SOURCES, Forecaster
-from workload_forecast.serving.history import LOOK_BACK_HOURS, Prepared
+from workload_forecast.serving.history import Prepared
 
 
 def at(hours: int) -> datetime:

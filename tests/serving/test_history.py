@@ -21,10 +21,10 @@ from tests.frames import BACKENDS, Backend, Row
 from tests.serving.histories import HOUR, frame
 from tests.strategies import START, hourly_tables
 from workload_forecast.errors import DataError, SchemaError, SettingsError
-from workload_forecast.features.build import build_features
+from workload_forecast.features.build import LOOK_BACK_HOURS, build_features
 from workload_forecast.features.calendar import calendar_table
 from workload_forecast.schemas import CALENDAR, FEATURE_NAMES, HOURLY_LOAD
-from workload_forecast.serving.history import LOOK_BACK_HOURS, Prepared, prepare
+from workload_forecast.serving.history import Prepared, prepare
 
 
 def at(hours: int) -> datetime:

@@ -13,7 +13,6 @@ import pytest
 from tests import oracle
 from tests.engines.conformance import assert_equal_tables
 from tests.steps.conftest import Project
-from workload_forecast.engines.contract import Reduced
 from workload_forecast.engines.duckdb import DuckDBEngine
 from workload_forecast.schemas import SECONDARY_MEASURES
 from workload_forecast.sessions.generator import KINDS, PRESETS, GeneratorSettings, read_manifest
@@ -238,7 +237,7 @@ def test_unusable_input_is_one_clear_line_and_a_failed_run(
 
 
 def test_files_that_change_while_they_are_read_are_an_error(prepared: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reduce_and_touch(self: DuckDBEngine, *arguments: Any) -> Reduced:
+    def reduce_and_touch(self: DuckDBEngine, *arguments: Any) -> int:
         reduced = reduce_sessions(self, *arguments)
         next(prepared.folder.glob("sessions/**/request.csv")).touch()
         return reduced
@@ -248,6 +247,7 @@ def test_files_that_change_while_they_are_read_are_an_error(prepared: Project, m
     assert etl(prepared) == 3
     assert "changed while they were read" in prepared.say()
     assert not list(prepared.folder.glob("outputs/etl/*"))
+    assert not list(prepared.folder.glob("outputs/parts/*/*")), "what was read of them is not kept"
 
 
 def test_without_data_the_synthetic_sample_stands_in_loudly(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ one module here, one line in :mod:`workload_forecast.engines` and one subclass o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 from workload_forecast.schemas import Frame, Table
 from workload_forecast.sessions.layouts import Layout
 
-#: Maps the raw lines (:data:`~workload_forecast.schemas.RAW_SESSIONS`) to a small table; or several of these to one.
+#: Maps the raw lines (:data:`~workload_forecast.schemas.RAW_SESSIONS`) to :data:`~workload_forecast.schemas.REDUCED`.
 Reduction = Callable[[Frame], Frame]
 
 #: Longer lines are quarantined with the reason ``line_too_long``, which bounds a reader's memory.
@@ -35,43 +35,30 @@ class SessionFile:
     layout: Layout
 
 
-@dataclass(frozen=True)
-class Reduced:
-    """The small table that the sessions were reduced to, and the number of non-blank lines that were read.
-
-    ``rows_read`` is counted apart from the reduction, so that the accounting identity can catch a lost row.
-    """
-
-    frame: Frame
-    rows_read: int
-
-
 class Engine(Protocol):
     """One way to run the project's frames. Use it as a context manager: leaving it frees what it holds."""
 
     name: str
-    #: Whether an input file may go as soon as it was reduced. Spark may come back for it when it has lost a machine.
-    reads_once: bool
+    #: How many calls of :meth:`reduce_sessions` may run at once, in threads, to keep its cores busy.
+    reductions: int
 
     def reads_in_place(self, urls: Sequence[str]) -> str:
         """Return the first of several URLs of one folder that this engine can list itself, or an empty text."""
 
-    def reduce_sessions(
-        self, batches: Iterable[Sequence[SessionFile]], reduction: Reduction, combine: Reduction
-    ) -> Reduced:
-        """Read every line of the files once, apply ``reduction`` and keep the result for several readers.
+    def reduce_sessions(self, files: Sequence[SessionFile], reduction: Reduction, path: Path) -> int:
+        """Read every line of the files once and write what ``reduction`` makes of them to the new folder ``path``.
 
-        Args:
-            batches: of files; the next one is asked for when the last one has been reduced.
-            reduction: applied to the lines of each batch.
-            combine: applied to the results of all batches together where there are several.
+        Returns:
+            The number of non-blank lines that were read. It is counted apart from the reduction, so that the accounting
+            identity can catch a lost row.
 
         Raises:
             DataError: a file cannot be read (missing, denied, broken compression); the message names it.
+            EnvironmentProblem: memory or disk do not suffice.
         """
 
-    def read_table(self, table: Table, path: Path) -> Frame:
-        """Return the stored ``table`` lazily, checked against its schema."""
+    def read_table(self, table: Table, *paths: Path) -> Frame:
+        """Return what is stored of ``table`` in one folder or several, lazily, checked against its schema."""
 
     def write_table(self, frame: Frame, table: Table, path: Path) -> int:
         """Write ``frame`` as Parquet files under the folder ``path`` (made anew) and return the number of rows.

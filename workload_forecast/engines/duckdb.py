@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count, groupby
@@ -15,9 +15,9 @@ import duckdb
 import narwhals as nw
 import pyarrow as pa
 
-from workload_forecast.engines.contract import LONGEST_LINE_BYTES, Reduced, Reduction, SessionFile
+from workload_forecast.engines.contract import LONGEST_LINE_BYTES, Reduction, SessionFile
 from workload_forecast.errors import DataError, EnvironmentProblem
-from workload_forecast.schemas import MEASURES, RAW_SESSIONS, Frame, Table
+from workload_forecast.schemas import MEASURES, RAW_SESSIONS, REDUCED, Frame, Table
 from workload_forecast.sessions.layouts import Layout
 from workload_forecast.storage.lines import count_lines, open_binary
 
@@ -32,7 +32,7 @@ class DuckDBEngine:
     """See :class:`~workload_forecast.engines.contract.Engine`."""
 
     name = "duckdb"
-    reads_once = True
+    reductions = 1  # which takes all cores
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -42,51 +42,35 @@ class DuckDBEngine:
         """See the contract."""
         return ""
 
-    def reduce_sessions(
-        self, batches: Iterable[Sequence[SessionFile]], reduction: Reduction, combine: Reduction
-    ) -> Reduced:
+    def reduce_sessions(self, files: Sequence[SessionFile], reduction: Reduction, path: Path) -> int:
         """Read every line once; see the contract."""
-        run = self._connection
-        run.execute("DROP TABLE IF EXISTS parts; DROP TABLE IF EXISTS reduced")
-        rows_read, result = 0, "parts"
+        path.mkdir(parents=True)
         try:
-            for number, files in enumerate(batches):
-                rows_read += self._reduce(files, reduction, new=number == 0)
-                result = "reduced" if number else "parts"
-            if result == "reduced":
-                _native(combine(_frame(run.table("parts")))).create("reduced")
-                run.execute("DROP TABLE parts")
+            with ThreadPoolExecutor(1) as pool:
+                counting = pool.submit(lambda: sum(count_lines(Path(file.path)) for file in files))
+                _reduced(reduction, self._scan(files)).write_parquet(str(path / "read.parquet"))
+                rejected = self._rejected()
+                if rejected.num_rows:
+                    lines = self._connection.from_arrow(rejected)
+                    _reduced(reduction, lines).write_parquet(str(path / "rejected.parquet"))
+                return counting.result()
         except duckdb.IOException as problem:
             raise DataError(f"the sessions cannot be read: {problem}") from None
         except duckdb.OutOfMemoryException as problem:
             raise EnvironmentProblem(f"DuckDB ran out of memory: {problem}. Free disk space or memory.") from None
-        return Reduced(_frame(run.table(result)), rows_read)
-
-    def _reduce(self, files: Sequence[SessionFile], reduction: Reduction, *, new: bool) -> int:
-        """Put the reduction of some files into the table ``parts`` and return their number of rows."""
-        with ThreadPoolExecutor(1) as pool:
-            counting = pool.submit(lambda: sum(count_lines(Path(file.path)) for file in files))
-            reduced = _native(reduction(_frame(self._scan(files))))
-            if new:
-                reduced.create("parts")
-            else:
-                reduced.insert_into("parts")
-            rejected = self._rejected()
-            if rejected.num_rows:
-                _native(reduction(_frame(self._connection.from_arrow(rejected)))).insert_into("parts")
-            return counting.result()
 
     def progress(self) -> float | None:
         """Return how much of the running query is done, 0 to 100, or None if nobody can tell."""
         percent = float(self._connection.query_progress())
         return percent if percent >= 0 else None
 
-    def read_table(self, table: Table, path: Path) -> Frame:
+    def read_table(self, table: Table, *paths: Path) -> Frame:
         """Return the stored table lazily."""
         try:
-            relation = self._connection.sql(f"SELECT * FROM {_parquet(path)}")
-        except duckdb.IOException:
-            raise DataError(f"there is no table '{table.name}' in {path}: run the step that makes it again.") from None
+            relation = self._connection.sql(f"SELECT * FROM {_parquet(*paths)}")
+        except duckdb.IOException as problem:
+            where = paths[0] if len(paths) == 1 else str(problem).splitlines()[0]
+            raise DataError(f"there is no table '{table.name}' in {where}: run the step that makes it again.") from None
         return table.select(_frame(relation))
 
     def write_table(self, frame: Frame, table: Table, path: Path) -> int:
@@ -211,9 +195,13 @@ def _number(text: str) -> str:
     return f"CASE WHEN NOT contains({text}, '_') THEN try_cast({text} AS DOUBLE) END"
 
 
-def _parquet(path: Path) -> str:
-    files = Path(glob.escape(str(path))) / "**" / "*.parquet"
-    return f"read_parquet({_literal(str(files))}, hive_partitioning = true)"
+def _parquet(*paths: Path) -> str:
+    files = (Path(glob.escape(str(path))) / "**" / "*.parquet" for path in paths)
+    return f"read_parquet([{', '.join(_literal(str(each)) for each in files)}], hive_partitioning = true)"
+
+
+def _reduced(reduction: Reduction, lines: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    return _native(REDUCED.select(reduction(_frame(lines))))
 
 
 def _frame(relation: duckdb.DuckDBPyRelation) -> Frame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from itertools import groupby
@@ -19,10 +19,10 @@ from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DoubleType, LongType, StringType, StructType, TimestampNTZType
 
-from workload_forecast.engines.contract import LONGEST_LINE_BYTES, Reduced, Reduction, SessionFile
+from workload_forecast.engines.contract import LONGEST_LINE_BYTES, Reduction, SessionFile
 from workload_forecast.engines.java import ensure_java
 from workload_forecast.errors import DataError
-from workload_forecast.schemas import MEASURES, TIMESTAMP, Frame, Table
+from workload_forecast.schemas import MEASURES, REDUCED, TIMESTAMP, Frame, Table
 from workload_forecast.sessions.layouts import Layout
 
 _TYPES: dict[nw.dtypes.DType, DataType] = {
@@ -49,11 +49,10 @@ class SparkEngine:
     """See :class:`~workload_forecast.engines.contract.Engine`."""
 
     name = "spark"
-    reads_once = False
+    reductions = 4  # while the last tasks of one run, the next one's take the other cores
 
     def __init__(self, session: SparkSession) -> None:
         self.session = session
-        self._kept: list[DataFrame] = []
         for name, value in SESSION_SETTINGS.items():
             session.conf.set(name, value)
 
@@ -71,39 +70,18 @@ class SparkEngine:
             return url
         return ""
 
-    def reduce_sessions(
-        self, batches: Iterable[Sequence[SessionFile]], reduction: Reduction, combine: Reduction
-    ) -> Reduced:
+    def reduce_sessions(self, files: Sequence[SessionFile], reduction: Reduction, path: Path) -> int:
         """Read every line once; see the contract."""
-        self.release()
-        rows_read = 0
-        try:
-            for files in batches:
-                rows_read += self._reduce(files, reduction)
-            result = self._kept[0]
-            if len(self._kept) > 1:
-                result = _native(combine(_frame(reduce(DataFrame.union, self._kept)))).persist()
-                self._kept.append(result)
-        except AnalysisException as problem:
-            raise DataError(f"the sessions cannot be read: {_first_line(problem)}") from None
-        return Reduced(_frame(result), rows_read)
-
-    def _reduce(self, files: Sequence[SessionFile], reduction: Reduction) -> int:
-        """Keep the reduction of some files and return their number of rows."""
         seen = Observation()
         by_layout = groupby(sorted(files, key=lambda file: file.layout.name), key=lambda file: file.layout)
-        parts = [self._scan([file.path for file in group], layout) for layout, group in by_layout]
-        # observed before any rule is applied: the count that the accounting identity is held against
-        raw = reduce(DataFrame.union, parts).observe(seen, F.count(F.lit(1)).alias("rows"))
-        self._kept.append(_native(reduction(_frame(raw))).persist())
-        self._kept[-1].count()
+        try:
+            parts = [self._scan([file.path for file in group], layout) for layout, group in by_layout]
+            # observed before any rule is applied: the count that the accounting identity is held against
+            raw = reduce(DataFrame.union, parts).observe(seen, F.count(F.lit(1)).alias("rows"))
+            _native(REDUCED.select(reduction(_frame(raw)))).write.parquet(f"file://{path}")
+        except AnalysisException as problem:
+            raise DataError(f"the sessions cannot be read: {_first_line(problem)}") from None
         return int(seen.get["rows"])
-
-    def release(self) -> None:
-        """Let go of what the last reduction keeps in memory or on disk."""
-        for frame in self._kept:
-            frame.unpersist()
-        self._kept.clear()
 
     def progress(self) -> float | None:
         """Return how much of the active stages' tasks are done, 0 to 100, or None if none is active."""
@@ -112,12 +90,13 @@ class SparkEngine:
         total = sum(stage.numTasks for stage in stages if stage)
         return 100 * sum(stage.numCompletedTasks for stage in stages if stage) / total if total else None
 
-    def read_table(self, table: Table, path: Path) -> Frame:
+    def read_table(self, table: Table, *paths: Path) -> Frame:
         """Return the stored table lazily."""
         try:
-            stored = self.session.read.parquet(_location(path))
-        except AnalysisException:
-            raise DataError(f"there is no table '{table.name}' in {path}: run the step that makes it again.") from None
+            stored = self.session.read.parquet(*map(_location, paths))
+        except AnalysisException as problem:
+            where = paths[0] if len(paths) == 1 else _first_line(problem)
+            raise DataError(f"there is no table '{table.name}' in {where}: run the step that makes it again.") from None
         return table.select(_frame(stored))
 
     def write_table(self, frame: Frame, table: Table, path: Path) -> int:
@@ -255,10 +234,8 @@ def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
         builder = builder.master("local[*]").config(map=LOCAL_SETTINGS)
     session = builder.config(map=dict(options)).getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
-    engine = SparkEngine(session)
     try:
-        yield engine
+        yield SparkEngine(session)
     finally:
-        engine.release()
         if running is None:
             session.stop()

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import narwhals as nw
 
-from workload_forecast.features.expected import SURPRISE, expected_back, expected_near, with_expected
+from workload_forecast.features.expected import REACH_HOURS, SURPRISE, expected_back, expected_near, with_expected
 from workload_forecast.features.grid import Materialise, MissingHours, as_it_is, complete_grid
 from workload_forecast.features.lags import back_name, hours_back, lag_columns, same_hour_mean
 from workload_forecast.features.leads import at_leads, expected_columns, fading
 from workload_forecast.features.trailing import trailing_columns, with_trailing
-from workload_forecast.schemas import CALENDAR, FEATURES, HORIZON_HOURS, HOURLY_LOAD, LAG_FEATURES, LEAD, Frame
+from workload_forecast.schemas import (
+    CALENDAR,
+    FEATURES,
+    HORIZON_HOURS,
+    HOURLY_LOAD,
+    LAG_FEATURES,
+    LAG_HOURS,
+    LEAD,
+    Frame,
+)
+
+#: How many hours before its own a row's features may reach.
+LOOK_BACK_HOURS = max(*LAG_HOURS, REACH_HOURS)
 
 #: Stands for the expected error of a server that is too new for one.
 SPREAD = "total_load_std_7d"

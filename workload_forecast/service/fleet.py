@@ -20,10 +20,11 @@ import numpy as np
 import polars as pl
 
 from workload_forecast.errors import DataError
+from workload_forecast.features.build import LOOK_BACK_HOURS
 from workload_forecast.schemas import HORIZON_HOURS, HOURLY_LOAD, PRIMARY_MEASURE
 from workload_forecast.service.problems import Refused
 from workload_forecast.serving.forecaster import Forecaster
-from workload_forecast.serving.history import HOUR, LOOK_BACK_HOURS, Prepared
+from workload_forecast.serving.history import HOUR, Prepared
 
 #: Servers whose rows are made at once.
 PART = 64

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import orjson
 
 from workload_forecast.errors import WorkloadForecastError
+from workload_forecast.features.build import LOOK_BACK_HOURS
 from workload_forecast.service import answers
 from workload_forecast.service.bodies import read_forecast
 from workload_forecast.service.fleet import AHEAD_HOURS, History, OtherStarts
@@ -21,7 +22,7 @@ from workload_forecast.service.problems import Refused, invalid
 from workload_forecast.service.rows import read_score
 from workload_forecast.service.state import Holder, Snapshot
 from workload_forecast.serving.forecaster import Answers, Forecaster
-from workload_forecast.serving.history import HOUR, LOOK_BACK_HOURS, YEARS, Prepared
+from workload_forecast.serving.history import HOUR, YEARS, Prepared
 
 #: Answers of up to so many hours, and bodies of up to so many bytes, are worked on in the event loop. Measured on two
 #: busy cores: one server takes 1.9 ms so and 5.7 ms by way of a thread, ten take 4.4 and 7.0; but a hundred, in the

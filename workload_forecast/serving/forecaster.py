@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from workload_forecast.errors import ModelError, SettingsError
+from workload_forecast.features.build import LOOK_BACK_HOURS
 from workload_forecast.schemas import (
     EXPECTED_FEATURES,
     EXPECTED_LOAD,
@@ -36,7 +37,7 @@ from workload_forecast.schemas import (
     TRAILING_HOURS,
 )
 from workload_forecast.serving.facts import Facts
-from workload_forecast.serving.history import HOUR, LOOK_BACK_HOURS, Prepared, check_start, prepare
+from workload_forecast.serving.history import HOUR, Prepared, check_start, prepare
 from workload_forecast.serving.saved_trees import Doubles, Integers
 from workload_forecast.serving.scorer import Scorer
 from workload_forecast.sources import BASELINE, MODEL, NAIVE_FORECASTS, NONE

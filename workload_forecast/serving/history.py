@@ -16,16 +16,12 @@ import numpy as np
 import polars as pl
 
 from workload_forecast.errors import DataError, SchemaError, SettingsError
-from workload_forecast.features.build import build_features, build_lead_features
+from workload_forecast.features.build import LOOK_BACK_HOURS, build_features, build_lead_features
 from workload_forecast.features.calendar import calendar_columns
-from workload_forecast.features.expected import REACH_HOURS
 from workload_forecast.features.grid import MissingHours, complete_grid
 from workload_forecast.features.leads import lead_columns
-from workload_forecast.schemas import FEATURE_NAMES, HOURLY_LOAD, LAG_HOURS, MEASURES, PRIMARY_MEASURE
+from workload_forecast.schemas import FEATURE_NAMES, HOURLY_LOAD, MEASURES, PRIMARY_MEASURE
 from workload_forecast.serving.saved_trees import Doubles
-
-#: How far back the features of the first hour reach; what a history should hold.
-LOOK_BACK_HOURS = max(*LAG_HOURS, REACH_HOURS)
 
 #: Columns of the hourly load that no feature uses; a history may come without them.
 UNUSED = ("peak_slot", "sessions")

@@ -28,7 +28,7 @@ _KEYS = ("server", "hour", "slot", "disposition", "file", "line")
 def reduce_sessions(
     raw: Frame, first: datetime, last: datetime, servers: Sequence[str] = (), sample: float = 1.0
 ) -> Frame:
-    """Return one row per group: the keys, ``sessions`` (rows of the group), ``imputed`` and the summed measures.
+    """Return :data:`~workload_forecast.schemas.REDUCED`: one row per group, with the sums of its lines.
 
     Args, window and sample as in :func:`~workload_forecast.sessions.cleaning.with_disposition`.
     """
@@ -42,7 +42,7 @@ def reduce_sessions(
         "imputed",
         *MEASURES,
         server=_only(used, nw.col("server")),
-        hour=_only(used, hour),
+        hour=_only(used | ~quarantined, hour),
         slot=_only(used, slot),
         file=_only(quarantined, nw.col("file")),
         line=_only(quarantined, nw.col("line")),
@@ -54,19 +54,32 @@ def reduce_sessions(
     )
 
 
-def combine_reduced(parts: Frame) -> Frame:
-    """Add up several results of :func:`reduce_sessions` over different files, which may share groups."""
-    sums = [nw.col(name).sum() for name in (*MEASURES, "sessions", "imputed")]
-    return parts.group_by(*_KEYS).agg(*sums)
-
-
 def _only(condition: nw.Expr, value: nw.Expr) -> nw.Expr:
     return nw.when(condition).then(value)
 
 
-def five_minute_load(reduced: Frame) -> Frame:
-    """Select the sums of the used rows: table ``FIVE_MINUTE_LOAD``."""
-    return FIVE_MINUTE_LOAD.select(reduced.filter(nw.col("disposition").is_null()))
+def five_minute_load(reduced: Frame, *, whole: bool = True) -> Frame:
+    """Select the sums of the used rows: table ``FIVE_MINUTE_LOAD``.
+
+    Args:
+        reduced: one result of :func:`reduce_sessions`, or several together.
+        whole: whether no slot has rows in more than one of them; else they are added up.
+    """
+    slots = FIVE_MINUTE_LOAD.select(reduced.filter(nw.col("disposition").is_null()))
+    if whole:
+        return slots
+    sums = [nw.col(name).sum() for name in ("sessions", *MEASURES)]
+    return FIVE_MINUTE_LOAD.select(slots.group_by(*FIVE_MINUTE_LOAD.key).agg(*sums))
+
+
+def hours_of(reduced: Frame) -> tuple[datetime, datetime] | None:
+    """Return the first and the last hour of the rows whose start is known, in quarantine apart; None if there is none.
+
+    Those outside the window count, too: as long as a window holds these hours, or none of them, it changes nothing.
+    """
+    row = reduced.select(first=nw.col("hour").min(), last=nw.col("hour").max()).collect("pyarrow")
+    first, last = row["first"].to_list()[0], row["last"].to_list()[0]
+    return (first, last) if first else None
 
 
 def quarantine(reduced: Frame) -> Frame:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-import narwhals as nw
 
 from workload_forecast.config import EVERY_SERVER, Selection, Settings
 from workload_forecast.engines import resolve
-from workload_forecast.engines.contract import Engine, Reduction
 from workload_forecast.errors import DataError
-from workload_forecast.features.build import build_features
-from workload_forecast.features.calendar import calendar_table
-from workload_forecast.load.peaks import hourly_peaks
-from workload_forecast.schemas import FEATURES, HOURLY_LOAD, QUARANTINE, Frame, Table
-from workload_forecast.sessions.cleaning import SERVER_DIGEST
-from workload_forecast.sessions.reduction import account, five_minute_load, quarantine, reduce_sessions
+from workload_forecast.schemas import FEATURES
+from workload_forecast.steps.changes import find_earlier, hours_by_id
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_input_files, log_table
+from workload_forecast.steps.parts import Part, Parts, Recipe, totals
 from workload_forecast.steps.published import place_of
-from workload_forecast.steps.runs import TAG, Result, Runs, Step, open_runs
+from workload_forecast.steps.runs import TAG, Result, Runs, Step, open_runs, work_key
 from workload_forecast.steps.session_files import SessionFiles
+from workload_forecast.steps.tables import Tables
+from workload_forecast.storage.meter import in_units
 
 _NOT_OURS = {
     "thresholds",
@@ -86,43 +84,45 @@ def perform_etl(runs: Runs, options: EtlOptions, source: DataSource) -> Result:
 
 def _etl(runs: Runs, options: EtlOptions, files: SessionFiles, folder: Path) -> dict[str, Any]:
     settings = options.settings
-    layouts = files.layouts(settings.layout)
+    engine = runs.engine(options.engine)
     servers: tuple[str, ...] = ()
     if options.selection.debug != "FALSE":
-        servers = settings.debug_servers or files.busiest_servers(layouts)
-    engine = runs.engine(options.engine)
-    reduction = _reduction(engine, settings, servers, options.selection.sample)
-    with files.reduce(engine, layouts, reduction, runs.progress) as reading:
-        reduced = reading.reduced
-        counts = account(reduced.frame, reduced.rows_read)
-        numbers = {**counts, "bytes_read": files.bytes, "bytes_fetched": reading.fetched}
-        mlflow.log_metrics({name: float(number) for name, number in numbers.items()})
-        mlflow.set_tag("workload_forecast.input", reading.way)
+        servers = settings.debug_servers or files.busiest_servers(settings.layout)
+    recipe = Recipe(settings.layout, settings.training_from, settings.to, servers, options.selection.sample)
+    with TemporaryDirectory(dir=folder, prefix="scratch-") as name:
+        scratch = Path(name)
+        store = Parts(runs.home / "parts" if runs.reuse else scratch / "parts", files, engine, recipe, runs.progress)
+        parts = store.read()
+        counts = totals(parts)
+        _log_reading(runs, counts, parts, store)
         _require_rows(counts, settings)
-        written = {
-            table.name: _write(runs, engine, frame, table, folder)
-            for table, frame in (
-                (QUARANTINE, reading.with_names(quarantine(reduced.frame), engine)),
-                (HOURLY_LOAD, hourly_peaks(five_minute_load(reduced.frame))),
-            )
-        }
-    hourly = engine.read_table(HOURLY_LOAD, folder / HOURLY_LOAD.name)
-    facts = _facts(hourly)
-    calendar = engine.from_arrow(calendar_table(facts["first_hour"], facts["last_hour"]))
-    features = build_features(hourly, calendar, missing_hours=settings.missing_hours, materialise=engine.materialise)
-    written[FEATURES.name] = _write(runs, engine, features, FEATURES, folder)
-    mlflow.log_metrics({f"rows_{name}": float(rows) for name, rows in written.items()})
+        key = work_key("tables", {"missing_hours": settings.missing_hours, "engine": engine.name}, {})
+        earlier = find_earlier(folder.parent, key, parts, scratch / "earlier") if runs.reuse else None
+        facts, rows = Tables(engine, settings, folder, runs.progress).make(parts, earlier)
+    store.remove_old()
+    mlflow.log_metrics({f"rows_{name}": float(number) for name, number in rows.items()})
     mlflow.log_metric("servers", facts["servers"])
     log_table(folder / FEATURES.name, FEATURES, "output")
     _tell(runs, counts, facts)
     made_of = {"subset": options.selection.subset, "debug_servers": servers, "engine": engine.versions()}
-    return {**facts, "counts": counts, "tables": written, **made_of}
+    return {**facts, "counts": counts, "tables": rows, **made_of, "recipe": key, "parts": hours_by_id(parts)}
 
 
-def _reduction(engine: Engine, settings: Settings, servers: Sequence[str], sample: float) -> Reduction:
-    """What the lines are reduced by; only the engine can tell which server is in a sample."""
-    window = partial(reduce_sessions, first=settings.training_from, last=settings.to, servers=servers, sample=sample)
-    return window if sample == 1 else lambda raw: window(engine.with_digest(raw, "server", SERVER_DIGEST))
+def _log_reading(runs: Runs, counts: Mapping[str, int], parts: Sequence[Part], store: Parts) -> None:
+    reused = [part for part in parts if part.reused]
+    numbers = {
+        **counts,
+        "parts": len(parts),
+        "parts_reused": len(reused),
+        "bytes_read": sum(part.bytes for part in parts if not part.reused),
+        "bytes_reused": sum(part.bytes for part in reused),
+        "bytes_fetched": store.fetched,
+    }
+    mlflow.log_metrics({name: float(number) for name, number in numbers.items()})
+    mlflow.set_tag("workload_forecast.input", store.files.way(store.engine))
+    if reused:
+        size = in_units(numbers["bytes_reused"])
+        runs.progress.say(f"etl: {len(reused):,} of {len(parts):,} parts ({size}) are as an earlier run has read them")
 
 
 def subset_tags(subset: str) -> dict[str, str]:
@@ -133,13 +133,6 @@ def subset_tags(subset: str) -> dict[str, str]:
 def tag_input(etl: Result, source: DataSource) -> None:
     """Say in the active run's tags what it works on: kind of data, the ETL's run, and which servers if not all."""
     mlflow.set_tags({"data": source.kind, f"{TAG}etl_run": etl.run_id, **subset_tags(etl.info["subset"])})
-
-
-def _write(runs: Runs, engine: Engine, frame: Frame, table: Table, folder: Path) -> int:
-    with runs.progress.stage(f"etl: write {table.name}", engine.progress) as stage:
-        rows = engine.write_table(frame, table, folder / table.name)
-        stage.detail = f"({rows:,} rows)"
-    return rows
 
 
 def _require_rows(counts: dict[str, int], settings: Settings) -> None:
@@ -153,13 +146,6 @@ def _require_rows(counts: dict[str, int], settings: Settings) -> None:
         f"({found or 'empty'}). Check dataFile, layout and the dates of the config"
         f"{', or take more servers (sample, debugServers)' if counts['rows_filtered'] else ''}."
     )
-
-
-def _facts(hourly: Frame) -> dict[str, Any]:
-    row = hourly.select(
-        first_hour=nw.col("hour").min(), last_hour=nw.col("hour").max(), servers=nw.col("server").n_unique()
-    ).collect("pyarrow")
-    return {name: row[name].to_list()[0] for name in row.columns}
 
 
 def _tell(runs: Runs, counts: dict[str, int], facts: dict[str, Any]) -> None:

@@ -14,12 +14,17 @@ _LIBRARIES = ("mlflow", "pyspark", "duckdb", "narwhals", "pandas", "numpy", "pya
 
 
 @cache
-def code_digest() -> str:
-    """Return a digest of the package's own source, so that an edit that was not committed counts as new code."""
+def code_digest(*places: str) -> str:
+    """Return a digest of the package's own source, so that an edit that was not committed counts as new code.
+
+    Args:
+        places: rooms and modules (``sessions``, ``schemas.py``), where not all of the package matters.
+    """
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*")):
-        if path.suffix in {".py", ".json"}:
-            digest.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
+    for root in (PACKAGE / place for place in places or ("",)):
+        for path in [root] if root.is_file() else sorted(root.rglob("*")):
+            if path.suffix in {".py", ".json"}:
+                digest.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -18,6 +18,8 @@ from workload_forecast.errors import DataError, EnvironmentProblem
 #: Written last into a result's folder; a folder without it is not a result.
 INFO_FILE = "info.json"
 
+_DRAFT = ".draft-"
+
 
 def find_files(pattern: str) -> list[Path]:
     """Return the files that match a glob (``**`` allowed), sorted.
@@ -48,14 +50,14 @@ def publish(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(folder)
-        draft = folder.with_name(f"{folder.name}.draft-{_owner()}-{uuid.uuid4().hex[:8]}")
+        draft = _draft(folder)
         draft.mkdir()
     except OSError as problem:
         raise EnvironmentProblem(f"results cannot be written to {folder.parent}: {problem.strerror}.") from None
     try:
         yield draft
         if folder.exists():
-            old = folder.with_name(f"{folder.name}.draft-{_owner()}-{uuid.uuid4().hex[:8]}")
+            old = _draft(folder)
             folder.rename(old)
             draft.rename(folder)
             shutil.rmtree(old)
@@ -79,13 +81,18 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     return info
 
 
-def _owner() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
+def is_draft(folder: Path) -> bool:
+    """Return whether :func:`publish` is at work on a folder, or was when it died."""
+    return _DRAFT in folder.name
+
+
+def _draft(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{_DRAFT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
 
 def _remove_orphans(folder: Path) -> None:
     """Remove the drafts of runs on this machine that are no longer alive."""
-    for draft in folder.parent.glob(f"{glob.escape(folder.name)}.draft-{glob.escape(socket.gethostname())}-*-*"):
+    for draft in folder.parent.glob(f"{glob.escape(folder.name)}{_DRAFT}{glob.escape(socket.gethostname())}-*-*"):
         process = int(draft.name.rsplit("-", 2)[1])
         try:
             os.kill(process, 0)

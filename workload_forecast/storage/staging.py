@@ -1,13 +1,13 @@
-"""Input files brought to this machine, in batches that fit the cache: while one is read, the next is on its way."""
+"""Input files shared out to chunks, and brought to this machine: while a chunk is read, the next is on its way."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from workload_forecast.storage.cache import Cache
@@ -30,6 +30,24 @@ def digest_of(items: Sequence[Item]) -> str:
     return digest.hexdigest()
 
 
+def chunks_of(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Share files out, in order, to chunks of about ``size`` bytes, or of one larger file.
+
+    A file ends a chunk by what its own name says, as likely as it is large. So a file that is added or removed changes
+    the chunk that it is in and few beside it; all others stay as they were.
+    """
+    chunks: list[list[Item]] = []
+    room = 0
+    for item in items:
+        if not room or item.size > room:
+            chunks.append([])
+            room = 2 * size
+        chunks[-1].append(item)
+        digest = hashlib.sha256(str(item.location).encode()).digest()
+        room = 0 if int.from_bytes(digest[:6], "big") * size < item.size << 48 else room - item.size
+    return chunks
+
+
 class Staging:
     """Hands out files as local ones.
 
@@ -47,46 +65,25 @@ class Staging:
         self._lock = threading.Lock()
         self.fetched = 0
 
-    @contextmanager
-    def whole(self, items: Sequence[Item]) -> Iterator[list[Path]]:
-        """Yield all files together, which stay until the block ends.
-
-        Raises:
-            EnvironmentProblem: they do not fit the cache together.
-        """
-        with ExitStack() as held:
-            yield self._hold(held, items)
-
-    def batches(self, items: Sequence[Item]) -> Generator[list[tuple[Item, Path]], None, None]:
-        """Yield the files in batches, each of which may go when the next one is asked for.
+    def chunks(self, chunks: Sequence[Sequence[Item]]) -> Generator[list[Path], None, None]:
+        """Yield each chunk's files, which may go when the next chunk is asked for.
 
         While one is worked on, the next one is fetched, if the cache has room for both.
+
+        Raises:
+            EnvironmentProblem: a chunk does not fit the cache.
         """
-        parts = self._parts(items)
-        with ThreadPoolExecutor(1, thread_name_prefix="batch") as pool, ExitStack() as last:
+        with ThreadPoolExecutor(1, thread_name_prefix="chunk") as pool, ExitStack() as last:
             coming: Future[tuple[ExitStack, list[Path]]] | None = None
-            for number, part in enumerate(parts):
-                held, paths = coming.result() if coming else self._held(part)
+            for number, chunk in enumerate(chunks):
+                held, paths = coming.result() if coming else self._held(chunk)
                 with held:
-                    after = parts[number + 1] if number + 1 < len(parts) else []
-                    fits = _bytes(part) + _bytes(after) <= self._cache.limit_bytes
+                    after = chunks[number + 1] if number + 1 < len(chunks) else []
+                    fits = _bytes(chunk) + _bytes(after) <= self._cache.limit_bytes
                     coming = pool.submit(self._held, after) if after and fits else None
                     if coming:
                         last.callback(_let_go, coming)
-                    yield list(zip(part, paths, strict=True))
-
-    def _parts(self, items: Sequence[Item]) -> list[list[Item]]:
-        """Share files out, in order, to batches of at most half the cache; a larger file is a batch of its own."""
-        parts: list[list[Item]] = []
-        room = 0
-        for item in items:
-            size = 0 if item.location.is_local else item.size
-            if not parts or size > room:
-                parts.append([])
-                room = self._cache.limit_bytes // 2
-            parts[-1].append(item)
-            room -= size
-        return parts
+                    yield paths
 
     def _held(self, items: Sequence[Item]) -> tuple[ExitStack, list[Path]]:
         with ExitStack() as held:

@@ -1,0 +1,107 @@
+"""The ETL's tables, made of parts, and as much as possible of an earlier result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import narwhals as nw
+
+from workload_forecast.config import Settings
+from workload_forecast.engines.contract import Engine
+from workload_forecast.features.build import LOOK_BACK_HOURS, build_features
+from workload_forecast.features.calendar import calendar_table
+from workload_forecast.progress import Progress
+from workload_forecast.schemas import FEATURES, HOURLY_LOAD, QUARANTINE, REDUCED, Frame, Table
+from workload_forecast.sessions.reduction import quarantine
+from workload_forecast.steps.changes import (
+    HOUR,
+    Earlier,
+    hourly_load,
+    month_of,
+    months_to_make,
+    renewed_load,
+    take_over,
+    touched,
+)
+from workload_forecast.steps.parts import Part, Span
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Writes quarantine, hourly load and features into ``folder``; :attr:`rows` has their numbers of rows."""
+
+    engine: Engine
+    settings: Settings
+    folder: Path
+    progress: Progress
+
+    def make(self, parts: Sequence[Part], earlier: Earlier | None) -> tuple[dict[str, Any], dict[str, int]]:
+        """Write all tables.
+
+        Args:
+            parts: of the sessions; at least one of them has used rows.
+            earlier: a result of the same recipe, of which what has not changed is taken over.
+
+        Returns:
+            ``first_hour``, ``last_hour`` and number of ``servers`` of the hourly load; and the rows of each table.
+        """
+        spans = touched(earlier.parts, parts) if earlier else []
+        load = renewed_load(self.engine, parts, earlier, spans) if earlier else hourly_load(self.engine, parts)
+        rows = {
+            QUARANTINE.name: self._write(self._quarantine(parts), QUARANTINE),
+            HOURLY_LOAD.name: self._write(load, HOURLY_LOAD),
+        }
+        hourly = self.engine.read_table(HOURLY_LOAD, self.folder / HOURLY_LOAD.name)
+        facts = _facts(hourly)
+        ends = facts["first_hour"], facts["last_hour"]
+        rows[FEATURES.name] = self._features(hourly, ends, earlier, spans)
+        return facts, rows
+
+    def _quarantine(self, parts: Sequence[Part]) -> Frame:
+        bad = [part for part in parts if part.counts["rows_quarantined"]] or parts[:1]
+        return quarantine(self.engine.read_table(REDUCED, *(part.folder for part in bad)))
+
+    def _features(self, hourly: Frame, ends: Span, earlier: Earlier | None, spans: Sequence[Span]) -> int:
+        path = self.folder / FEATURES.name
+        everything = month_of(ends[0])[0], month_of(ends[1])[1]
+        made: Span | None = everything
+        if earlier:
+            before = self.engine.read_table(HOURLY_LOAD, earlier.folder / HOURLY_LOAD.name)
+            made = months_to_make(before, hourly, spans)
+        rows = 0
+        if made and made[0] <= ends[1] and made[1] >= ends[0]:
+            rows = self._write(self._rows_of(hourly, ends, made), FEATURES)
+        taken = take_over(earlier, path, made, ends) if earlier else 0
+        if taken:
+            rows = _count(self.engine.read_table(FEATURES, path))
+        mlflow.log_metrics({"feature_months": len([*path.glob("*/*/")]), "feature_months_reused": taken})
+        return rows
+
+    def _rows_of(self, hourly: Frame, ends: Span, made: Span) -> Frame:
+        """The features of some months, on a grid that begins as long before them as a feature looks back."""
+        first, last = max(ends[0], made[0] - LOOK_BACK_HOURS * HOUR), min(ends[1], made[1])
+        calendar = self.engine.from_arrow(calendar_table(first, last))
+        missing = self.settings.missing_hours
+        rows = build_features(hourly, calendar, missing_hours=missing, materialise=self.engine.materialise)
+        return rows.filter(nw.col("hour") >= made[0]) if made[0] > ends[0] else rows
+
+    def _write(self, frame: Frame, table: Table) -> int:
+        with self.progress.stage(f"etl: write {table.name}", self.engine.progress) as stage:
+            rows = self.engine.write_table(frame, table, self.folder / table.name)
+            stage.detail = f"({rows:,} rows)"
+        return rows
+
+
+def _facts(hourly: Frame) -> dict[str, Any]:
+    row = hourly.select(
+        first_hour=nw.col("hour").min(), last_hour=nw.col("hour").max(), servers=nw.col("server").n_unique()
+    ).collect("pyarrow")
+    return {name: row[name].to_list()[0] for name in row.columns}
+
+
+def _count(frame: Frame) -> int:
+    return int(frame.select(nw.len()).collect("pyarrow").item())
