@@ -52,7 +52,7 @@ def test_a_folder_that_the_cluster_has_a_connector_for_is_read_in_place(spark: S
 class TestSpark(EngineConformance):
     @pytest.fixture
     def engine(self, spark: SparkSession) -> Iterator[Engine]:
-        yield SparkEngine(spark)
+        return SparkEngine(spark)
 
     # few examples, because each starts several Spark jobs; the rules are the same that DuckDB draws hundreds for
     @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
