@@ -115,6 +115,11 @@ bench: setup ## Measure the ETL beside peers on 2 GB, as one table of ratios (qu
 	@mkdir -p outputs
 	@$(ACTIVATED) python -m benchmarks.etl --gigabytes 2 --runs 3 --json outputs/bench.json $(BENCHMARK_OPTIONS)
 
+.PHONY: bench-scale
+bench-scale: setup ## Measure what a gigabyte costs at 1 to 8 GB and 100 to 10,000 servers (quiet machine; Linux)
+	@mkdir -p outputs
+	@$(ACTIVATED) python -m benchmarks.etl.scale --json outputs/bench-scale.json --plot outputs/bench-scale.png $(BENCHMARK_OPTIONS)
+
 .PHONY: bench-training
 bench-training: setup ## Measure the training of a forest beside that of 2017 (quiet machine; Linux)
 	@mkdir -p outputs

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def test_a_folder_that_the_cluster_has_a_connector_for_is_read_in_place(spark: S
 
 class TestSpark(EngineConformance):
     @pytest.fixture
-    def engine(self, spark: SparkSession) -> Iterator[Engine]:
+    def engine(self, spark: SparkSession) -> Engine:
         return SparkEngine(spark)
 
     # few examples, because each starts several Spark jobs; the rules are the same that DuckDB draws hundreds for
