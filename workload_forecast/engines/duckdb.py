@@ -21,9 +21,9 @@ from workload_forecast.schemas import MEASURES, RAW_SESSIONS, Frame, Table
 from workload_forecast.sessions.layouts import Layout
 from workload_forecast.storage.lines import count_lines, open_binary
 
-#: A line of input is read as one column: the separator is the last code point, which is no character. The one before
-#: stands for null, so that an empty text is not taken for one.
-_NO_SEPARATOR, _NO_NULL = "chr(1114111)", "chr(1114110)"
+#: A line of input is read as one column: the separator is the last code point, which is no character. An end of line
+#: stands for null, because no line contains one.
+_NO_SEPARATOR, _NO_NULL = "chr(1114111)", "chr(10)"
 
 _DEFECTS = {"INVALID ENCODING": "encoding", "LINE SIZE OVER MAXIMUM": "line_too_long"}
 

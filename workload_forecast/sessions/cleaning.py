@@ -94,5 +94,5 @@ def impute_secondary(raw: Frame) -> Frame:
     counts = [nw.when(condition).then(nw.lit(0)).otherwise(nw.lit(1)) for condition in sound.values()]
     return raw.with_columns(
         **{name: nw.when(condition).then(nw.col(name)).otherwise(nw.lit(0.0)) for name, condition in sound.items()},
-        imputed=nw.when(*sound.values()).then(nw.lit(0)).otherwise(nw.sum_horizontal(*counts)),
+        imputed=nw.sum_horizontal(*counts),
     )
