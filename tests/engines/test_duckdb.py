@@ -53,6 +53,15 @@ class TestDuckDB(EngineConformance):
             ("field_count", "ok,é"),
         }
 
+    @pytest.mark.parametrize(
+        "garbage", ["\U0010fffe", "\U0010ffff", "a\U0010ffff\U0010fffe", "\\N", "NULL", '"', '""', "'"]
+    )
+    def test_no_text_stands_for_nothing(self, engine: Engine, one_file: Path, garbage: str) -> None:
+        one_file.write_text(f"{garbage}\n{line(SIXTEEN)}\n", encoding="utf-8")
+        frame, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+        assert [row["line"] for row in records(quarantine(frame))] == [garbage]
+        assert counts["rows_used"] == 1
+
     def test_a_truncated_gz_file_is_an_error_that_names_it(self, engine: Engine, tmp_path: Path) -> None:
         whole = gzip.compress("\n".join([line(SIXTEEN)] * 5000).encode())
         broken = tmp_path / "request.csv.gz"

@@ -89,12 +89,10 @@ def impute_secondary(raw: Frame) -> Frame:
 
     Broken is: missing, not a number, negative, infinite or beyond :data:`LARGEST_NUMBER`.
     """
-    broken = {
-        name: nw.col(name).is_null() | nw.col(name).is_nan() | (nw.col(name) < 0) | (nw.col(name) >= LARGEST_NUMBER)
-        for name in SECONDARY_MEASURES
-    }
-    counts = [nw.when(condition).then(nw.lit(1)).otherwise(nw.lit(0)) for condition in broken.values()]
+    # one look at each number, in which null and NaN fail, too: engines take NaN for the greatest of all numbers
+    sound = {name: (nw.col(name) >= 0) & (nw.col(name) < LARGEST_NUMBER) for name in SECONDARY_MEASURES}
+    counts = [nw.when(condition).then(nw.lit(0)).otherwise(nw.lit(1)) for condition in sound.values()]
     return raw.with_columns(
-        **{name: nw.when(condition).then(nw.lit(0.0)).otherwise(nw.col(name)) for name, condition in broken.items()},
+        **{name: nw.when(condition).then(nw.col(name)).otherwise(nw.lit(0.0)) for name, condition in sound.items()},
         imputed=nw.sum_horizontal(*counts),
     )
