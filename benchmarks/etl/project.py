@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.etl.task import FIRST, LAST, Task
 from workload_forecast.cli import cli
 from workload_forecast.engines import open_engine
-from workload_forecast.engines.contract import SessionFile
+from workload_forecast.engines.contract import Engine, SessionFile
 from workload_forecast.load.peaks import hourly_peaks
 from workload_forecast.schemas import HOURLY_LOAD, QUARANTINE, REDUCED
 from workload_forecast.sessions.layouts import LAYOUTS
@@ -39,12 +39,17 @@ def run(task: Task, engine: str) -> None:
 
 def run_hourly(task: Task, engine: str) -> None:
     """Do the same work up to the hourly load, without MLflow: read, clean, quarantine, account, hourly load."""
+    with open_engine(engine) as opened:
+        reduce_to_hourly(task, opened)
+
+
+def reduce_to_hourly(task: Task, engine: Engine) -> None:
+    """Do it on an engine that is open."""
     files = [SessionFile(path, LAYOUTS[task.layout]) for path in task.files]
     window = partial(reduce_sessions, first=FIRST, last=LAST)
-    with open_engine(engine) as opened:
-        path = Path(task.output) / REDUCED.name
-        rows_read = opened.reduce_sessions(files, window, path)
-        reduced = opened.read_table(REDUCED, path)
-        account(reduced, rows_read)
-        opened.write_table(quarantine(reduced), QUARANTINE, Path(task.output) / QUARANTINE.name)
-        opened.write_table(hourly_peaks(five_minute_load(reduced)), HOURLY_LOAD, task.result)
+    path = Path(task.output) / REDUCED.name
+    rows_read = engine.reduce_sessions(files, window, path)
+    reduced = engine.read_table(REDUCED, path)
+    account(reduced, rows_read)
+    engine.write_table(quarantine(reduced), QUARANTINE, Path(task.output) / QUARANTINE.name)
+    engine.write_table(hourly_peaks(five_minute_load(reduced)), HOURLY_LOAD, task.result)
