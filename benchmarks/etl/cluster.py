@@ -1,4 +1,4 @@
-"""``python -m benchmarks.etl.cluster compare``: sessions to hourly load on a standalone cluster of one worker, and of two.
+"""``python -m benchmarks.etl.cluster compare``: a job on a standalone cluster of one worker, and of two.
 
 Every worker has one core, so that two could be twice as fast. Master, workers and driver are processes of this machine,
 on the loopback interface; the driver does little but wait.

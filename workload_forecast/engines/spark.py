@@ -32,9 +32,10 @@ _TYPES: dict[nw.dtypes.DType, DataType] = {
     TIMESTAMP: TimestampNTZType(),
 }
 
-#: Words that Java's parser takes for numbers and that the format does not have: 1d, 2f, hexadecimal.
-_JAVA_NUMBER = "[dDfFxXpP]"
-_NON_FINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "nan", "+nan", "-nan")
+#: What only words have that Java's parser takes for numbers and that the format does not have: 1d, 2.f, hexadecimal.
+_JAVA_NUMBER = "([0-9.])[dDfFxX]"
+#: Letters of these words, a quick test.
+_JAVA_LETTER = "[dDfFxX]"
 
 
 #: What the tables' meaning rests on, whoever started the session.
@@ -72,16 +73,14 @@ class SparkEngine:
 
     def reduce_sessions(self, files: Sequence[SessionFile], reduction: Reduction, path: Path) -> int:
         """Read every line once; see the contract."""
-        seen = Observation()
         by_layout = groupby(sorted(files, key=lambda file: file.layout.name), key=lambda file: file.layout)
         try:
-            parts = [self._scan([file.path for file in group], layout) for layout, group in by_layout]
-            # observed before any rule is applied: the count that the accounting identity is held against
-            raw = reduce(DataFrame.union, parts).observe(seen, F.count(F.lit(1)).alias("rows"))
+            scans = [self._scan([file.path for file in group], layout) for layout, group in by_layout]
+            raw = reduce(DataFrame.union, (lines for _, lines in scans))
             _native(REDUCED.select(reduction(_frame(raw)))).write.parquet(f"file://{path}")
         except AnalysisException as problem:
             raise DataError(f"the sessions cannot be read: {_first_line(problem)}") from None
-        return int(seen.get["rows"])
+        return sum(int(seen.get["rows"]) for seen, _ in scans)
 
     def progress(self) -> float | None:
         """Return how much of the active stages' tasks are done, 0 to 100, or None if none is active."""
@@ -130,18 +129,32 @@ class SparkEngine:
         java = self.session.sparkContext._jvm.System.getProperty("java.version")  # type: ignore[union-attr]
         return {"spark": self.session.version, "java": str(java), "narwhals": nw.__version__}
 
-    def _scan(self, paths: Sequence[str], layout: Layout) -> DataFrame:
-        lines = self.session.read.text([_location(path) for path in paths]).filter(F.length("value") > 0)
-        split = lines.select(
-            F.col("value").alias("line"), _file_path().alias("file"), F.split("value", ",").alias("fields")
+    def _scan(self, paths: Sequence[str], layout: Layout) -> tuple[Observation, DataFrame]:
+        """Return the lines as ``RAW_SESSIONS``, and the counter of them.
+
+        Everything above the counter becomes one piece of generated code, which computes what a row needs, when it needs
+        it: only rows in quarantine have their file decoded. The JVM compiles no method of more than 8,000 bytes, so
+        what is done for each number has to be little.
+        """
+        seen = Observation()
+        lines = self.session.read.text([_location(path) for path in paths]).filter(F.col("value") != "")
+        # counted before any rule is applied: this is what the accounting identity is held against
+        counted = lines.observe(seen, F.count(F.lit(1)).alias("rows"))
+        line = F.col("line")
+        fields = counted.select(
+            F.col("value").alias("line"), F.input_file_name().alias("uri"), F.split("value", ",").alias("fields")
         )
 
-        def field(name: str) -> str:
-            return f"get(fields, {layout.position(name)})"
+        def field(name: str, fields: str = "fields") -> str:
+            return f"get({fields}, {layout.position(name)})"
 
-        line, start_text = F.col("line"), f"trim({field('session_start')})"
-        return split.select(
-            "file",
+        # one test of all numbers of a line: nearly all lines pass it, and so it is split once
+        suspect = F.concat(*[F.expr(field(name)) for name in MEASURES]).rlike(_JAVA_LETTER)
+        freed = F.split(F.regexp_replace(line, _JAVA_NUMBER, "$1?"), ",")
+        split = fields.withColumn("numbers", F.when(suspect, freed).otherwise(F.col("fields")))
+        start_text = f"trim({field('session_start')})"
+        return seen, split.select(
+            _file_path(F.col("uri")).alias("file"),
             _readable(line).alias("line"),
             F.when(F.octet_length(line) > LONGEST_LINE_BYTES, "line_too_long")
             .when(~_is_utf8(line), "encoding")
@@ -151,7 +164,7 @@ class SparkEngine:
             F.expr(_timestamp(start_text)).alias("start"),
             F.expr(f"trim({field('server_ip')})").alias("server"),
             F.expr(f"trim({field('total_load')})").alias("total_load_text"),
-            *[F.expr(_number(field(name))).alias(name) for name in MEASURES],
+            *[F.expr(f"try_cast({field(name, 'numbers')} AS double)").alias(name) for name in MEASURES],
         )
 
 
@@ -161,9 +174,9 @@ def _location(path: str | Path) -> str:
     return scheme + re.sub(r"([\\{}\[\]*?])", r"\\\1", str(path))
 
 
-def _file_path() -> Column:
-    """Return the path of the line's file as it was given, rather than as the URI that Spark makes of it."""
-    decoded = F.url_decode(F.replace(F.input_file_name(), F.lit("+"), F.lit("%2B")))
+def _file_path(uri: Column) -> Column:
+    """Return the path of a file as it was given, rather than as the URI that Spark makes of it."""
+    decoded = F.url_decode(F.replace(uri, F.lit("+"), F.lit("%2B")))
     return F.regexp_replace(decoded, "^file:(//)?(?=/)", "")
 
 
@@ -184,11 +197,6 @@ def _readable(text: Column) -> Column:
 
 def _timestamp(text: str) -> str:
     return f"CASE WHEN {text} LIKE '____-__-__ __:__:__' THEN try_cast({text} AS timestamp_ntz) END"
-
-
-def _number(text: str) -> str:
-    foreign = f"{text} RLIKE '{_JAVA_NUMBER}' AND lower(trim({text})) NOT IN {_NON_FINITE}"
-    return f"CASE WHEN NOT ({foreign}) THEN try_cast({text} AS double) END"
 
 
 def _frame(data: DataFrame) -> Frame:
@@ -212,6 +220,8 @@ LOCAL_SETTINGS: dict[str, bool | float | int | str | None] = {
     # remembers where in Python each column was made, which doubles the time to plan the features
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.driver.memory": "4g",
+    # its second map is too small for the groups of hours and servers, and costs a look-up for each row
+    "spark.sql.codegen.aggregate.map.twolevel.enabled": "false",
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
