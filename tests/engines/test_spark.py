@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from pyspark.sql import SparkSession
 
 from tests.engines.conformance import (
     DIRTY_BYTES,
+    FIRST,
+    LAST,
     SIXTEEN,
     EngineConformance,
     check_against_the_oracle,
     check_that_no_row_is_lost,
+    line,
     records,
     reduce,
 )
@@ -21,7 +25,9 @@ from tests.oracle import Row
 from tests.strategies import session_sets
 from workload_forecast.engines.contract import Engine, SessionFile
 from workload_forecast.engines.spark import SparkEngine
-from workload_forecast.sessions.reduction import quarantine
+from workload_forecast.schemas import Frame
+from workload_forecast.sessions.cleaning import SERVER_DIGEST
+from workload_forecast.sessions.reduction import quarantine, reduce_sessions
 from workload_forecast.storage.locations import parse_location
 
 pytestmark = pytest.mark.spark
@@ -46,6 +52,29 @@ def test_a_folder_that_the_cluster_has_a_connector_for_is_read_in_place(spark: S
     frame, counts = reduce(engine, [SessionFile(url, SIXTEEN)])
     assert counts["rows_quarantined_field_count"] == 1
     assert [row["file"] for row in records(quarantine(frame))] == [url]
+
+
+def test_the_java_compiler_takes_the_code_that_each_line_goes_through(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It leaves methods of more than 8,000 bytes to the interpreter, which is four times slower, and says nothing."""
+    (tmp_path / "request.csv").write_text(line(SIXTEEN))
+    engine = SparkEngine(spark)
+
+    def explained(raw: Frame) -> Frame:
+        sampled = engine.with_digest(raw, "server", SERVER_DIGEST)
+        reduced = reduce_sessions(sampled, FIRST, LAST, servers=["10.0.0.1", "10.0.0.2"], sample=0.5)
+        reduced.to_native().explain("codegen")
+        return reduced
+
+    spark.conf.set("spark.sql.adaptive.enabled", "false")  # else there is no code before the query runs
+    try:
+        engine.reduce_sessions([SessionFile(str(tmp_path / "request.csv"), SIXTEEN)], explained, tmp_path / "reduced")
+    finally:
+        spark.conf.unset("spark.sql.adaptive.enabled")
+    sizes = [int(size) for size in re.findall(r"maxMethodCodeSize:(\d+)", capsys.readouterr().out)]
+    assert len(sizes) == 3
+    assert max(sizes) < 8000
 
 
 class TestSpark(EngineConformance):
