@@ -9,7 +9,6 @@ losses do not add up.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -23,8 +22,8 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from benchmarks.command import run
 from workload_forecast.config import DEFAULT_FOLD_TEST_HOURS, DEFAULT_FOLDS, Thresholds, load_settings
-from workload_forecast.errors import WorkloadForecastError
 from workload_forecast.model.baselines import MAJORITY
 from workload_forecast.model.differences import Resampling, cautious_differences, difference_table
 from workload_forecast.model.fold_rows import ROW, Change, FoldData
@@ -241,8 +240,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except WorkloadForecastError as problem:
-        click.echo(f"error: {problem}", err=True)
-        sys.exit(problem.exit_code)
+    run(main)

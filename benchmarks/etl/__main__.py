@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 import orjson
 
+from benchmarks.command import run, say
 from benchmarks.etl import report
 from benchmarks.etl.contest import Contest
 from benchmarks.etl.contestants import CONTESTANTS, QUERY, Contestant
 from benchmarks.etl.data import files_of, make_data, settings_for
 from benchmarks.machine import machine
-from workload_forecast.errors import WorkloadForecastError
 from workload_forecast.sessions.layouts import LAYOUTS
 from workload_forecast.steps.generate import FILES
 
@@ -41,10 +40,10 @@ def main(
     facts = machine(report.PACKAGES)
     settings = settings_for(gigabytes, servers, layout, dirt_rate)
     root = Path(workspace).absolute() / f"{gigabytes:g}gb-{servers}-{layout}-{dirt_rate:g}"
-    _say(f"data of about {gigabytes:g} GB in {root}")
+    say(f"data of about {gigabytes:g} GB in {root}")
     manifest = make_data(settings, root)
     contest = Contest(root.parent, str(root / FILES), files_of(root), layout)
-    outcomes = contest.hold(_chosen(only, manifest.bytes / 1e9), runs, _say)
+    outcomes = contest.hold(_chosen(only, manifest.bytes / 1e9), runs, say)
     data = {
         "bytes": manifest.bytes,
         "rows": manifest.rows,
@@ -65,17 +64,9 @@ def _chosen(only: tuple[str, ...], gigabytes: float) -> list[Contestant]:
         return [one for name, one in CONTESTANTS.items() if name in (QUERY, *only)]
     for one in CONTESTANTS.values():
         if gigabytes > one.largest_gb:
-            _say(f"{one.name} is left out above {one.largest_gb:g} GB; --only {one.name} measures it all the same")
+            say(f"{one.name} is left out above {one.largest_gb:g} GB; --only {one.name} measures it all the same")
     return [one for one in CONTESTANTS.values() if gigabytes <= one.largest_gb]
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except WorkloadForecastError as problem:
-        click.echo(f"error: {problem}", err=True)
-        sys.exit(problem.exit_code)
+    run(main)

@@ -21,6 +21,7 @@ from pathlib import Path
 import click
 import pyspark
 
+from benchmarks.command import run as run_command
 from benchmarks.etl.data import files_of, make_data, settings_for
 from benchmarks.etl.project import reduce_to_hourly
 from benchmarks.etl.task import Task
@@ -140,8 +141,4 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        cli()
-    except EnvironmentProblem as problem:
-        click.echo(f"error: {problem}", err=True)
-        sys.exit(problem.exit_code)
+    run_command(cli)

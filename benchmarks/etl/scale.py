@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import click
 import orjson
 from matplotlib.figure import Figure
 
+from benchmarks.command import run, say
 from benchmarks.etl import report
 from benchmarks.etl.contest import Contest, Outcome
 from benchmarks.etl.contestants import CONTESTANTS, OURS_DUCKDB, OURS_SPARK
 from benchmarks.etl.data import files_of, make_data, settings_for
 from benchmarks.machine import machine, machine_line
-from workload_forecast.errors import WorkloadForecastError
 from workload_forecast.model.plots import BLUE, GREY, ORANGE, new_figure
 from workload_forecast.sessions.generator.manifest import Manifest
 from workload_forecast.steps.generate import FILES
@@ -64,10 +63,10 @@ def _measure(
     gigabytes: float, servers: int, runs: int, engines: Sequence[str], workspace: Path, *, keep: bool
 ) -> list[dict[str, Any]]:
     root = workspace / f"scale-{gigabytes:g}gb-{servers}"
-    _say(f"data of about {gigabytes:g} GB, {servers:,} servers, in {root}")
+    say(f"data of about {gigabytes:g} GB, {servers:,} servers, in {root}")
     manifest = make_data(settings_for(gigabytes, servers, "sessions17"), root)
     contest = Contest(workspace, str(root / FILES), files_of(root), "sessions17")
-    outcomes = contest.hold([CONTESTANTS[name] for name in engines], runs, _say)
+    outcomes = contest.hold([CONTESTANTS[name] for name in engines], runs, say)
     if not keep:
         shutil.rmtree(root)
     return [_row(outcome, manifest, servers) for outcome in outcomes if not outcome.differs]
@@ -120,13 +119,5 @@ def curve(rows: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except WorkloadForecastError as problem:
-        click.echo(f"error: {problem}", err=True)
-        sys.exit(problem.exit_code)
+    run(main)

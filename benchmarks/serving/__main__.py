@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 import orjson
 
+from benchmarks.command import run
 from benchmarks.machine import machine
 from benchmarks.serving import report
 from benchmarks.serving.comparison import Comparison, Rule
 from benchmarks.serving.world import make_world
-from workload_forecast.errors import WorkloadForecastError
 
 
 @click.command()
@@ -40,8 +39,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except WorkloadForecastError as problem:
-        click.echo(f"error: {problem}", err=True)
-        sys.exit(problem.exit_code)
+    run(main)

@@ -20,12 +20,13 @@ import click
 import mlflow
 import orjson
 
+from benchmarks.command import run
 from benchmarks.machine import machine
 from benchmarks.serving import report, soak_report
 from benchmarks.serving.processes import ROOT, Server, free_port, running
 from benchmarks.serving.soak_report import LARGE, Seen
 from benchmarks.serving.world import World, make_key, make_world
-from workload_forecast.errors import EnvironmentProblem, WorkloadForecastError
+from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.registry.log_model import MODEL_NAME
 from workload_forecast.service.answers import forecasts
 from workload_forecast.serving.forecaster import Forecaster
@@ -215,8 +216,4 @@ def main(workspace: str, output: str, servers: int, minutes: float, rate: float,
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except WorkloadForecastError as problem:
-        click.echo(f"error: {problem}", err=True)
-        sys.exit(problem.exit_code)
+    run(main)

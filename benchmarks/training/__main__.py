@@ -13,10 +13,10 @@ from typing import Any
 import click
 import orjson
 
+from benchmarks.command import run
 from benchmarks.machine import machine, machine_line
 from benchmarks.measuring import Usage, measure
 from benchmarks.training.rows import make_rows
-from workload_forecast.errors import WorkloadForecastError
 
 #: By the names of :data:`benchmarks.training.trainings.TRAININGS`; the table divides by the last one.
 TITLES = {"project": "project: fit, evaluate, baselines, figures", "2017": "(d) method of 2017: fit, evaluate"}
@@ -92,8 +92,4 @@ def table(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except WorkloadForecastError as problem:
-        click.echo(f"error: {problem}", err=True)
-        sys.exit(problem.exit_code)
+    run(main)

@@ -57,7 +57,7 @@ def test_a_folder_that_the_cluster_has_a_connector_for_is_read_in_place(spark: S
 def test_the_java_compiler_takes_the_code_that_each_line_goes_through(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It leaves methods of more than 8,000 bytes to the interpreter, which is four times slower, and says nothing."""
+    """It leaves methods of more than 8,000 bytes to the interpreter, which takes several times as long, silently."""
     (tmp_path / "request.csv").write_text(line(SIXTEEN))
     engine = SparkEngine(spark)
 

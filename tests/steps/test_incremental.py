@@ -15,6 +15,8 @@ from mlflow.entities import Run
 
 from tests.engines.conformance import SIXTEEN, assert_equal_tables, line
 from tests.steps.conftest import Project
+from workload_forecast.engines.duckdb import DuckDBEngine
+from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.steps import session_files
 from workload_forecast.steps.parts import KEPT_DAYS
 
@@ -170,6 +172,24 @@ def test_damaged_or_missing_leftovers_cost_time_and_nothing_else(project: Projec
     kept = sorted(project.folder.glob("outputs/parts/*/*/info.json"))
     kept[0].unlink()
     assert reused(assert_as_if_made_anew(project)) == (2, 2, 0)
+
+
+@of_june
+@pytest.mark.usefixtures("days")
+def test_an_etl_that_ended_early_goes_on_with_the_next_part(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    reduce_sessions, calls = DuckDBEngine.reduce_sessions, []
+
+    def fail_at_the_fourth(self: DuckDBEngine, *arguments: Any) -> int:
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise EnvironmentProblem("the disk is full")
+        return reduce_sessions(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDBEngine, "reduce_sessions", fail_at_the_fourth)
+        assert project.run("etl", "--config", "settings.json") != 0
+    metrics = assert_as_if_made_anew(project)
+    assert (metrics["parts_reused"], metrics["parts"]) == (3, 10)
 
 
 @of_june
