@@ -45,12 +45,6 @@ class Backend:
         """Return the rows of ``function`` applied to the inputs as frames."""
         return rows_of(function(*(self.frame(table, rows) for table, rows in inputs), **options))
 
-    def materialise(self, frame: Frame) -> Frame:
-        """As the engines do."""
-        if self.name != "duckdb":
-            return frame
-        return nw.from_native(_duckdb().from_arrow(frame.to_native().to_arrow_table()))
-
     def _spark_frame(self, table: Table, data: pa.Table) -> DataFrame:
         from pyspark.sql.types import DoubleType, LongType, StringType, StructField, StructType, TimestampNTZType
 

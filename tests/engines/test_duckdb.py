@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.engines.conformance import (
     DIRTY_BYTES,
@@ -38,11 +37,9 @@ class TestDuckDB(EngineConformance):
         check_that_no_row_is_lost(engine, one_file, data)
 
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(sessions=session_sets(), missing_hours=st.sampled_from(["unknown", "zero"]))
-    def test_tables_agree_with_the_oracle(
-        self, engine: Engine, one_file: Path, sessions: list[Row], missing_hours: str
-    ) -> None:
-        check_against_the_oracle(engine, one_file, sessions, missing_hours)
+    @given(sessions=session_sets())
+    def test_tables_agree_with_the_oracle(self, engine: Engine, one_file: Path, sessions: list[Row]) -> None:
+        check_against_the_oracle(engine, one_file, sessions)
 
     def test_bytes_that_are_not_utf8_are_kept_readable(self, engine: Engine, one_file: Path) -> None:
         one_file.write_bytes(b"caf\xe9,1\r\n\r\n\xff\xfe\nok,\xc3\xa9")

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from tests.engines.conformance import (
@@ -89,8 +88,6 @@ class TestSpark(EngineConformance):
         check_that_no_row_is_lost(engine, one_file, data)
 
     @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(sessions=session_sets(), missing_hours=st.sampled_from(["unknown", "zero"]))
-    def test_tables_agree_with_the_oracle(
-        self, engine: Engine, one_file: Path, sessions: list[Row], missing_hours: str
-    ) -> None:
-        check_against_the_oracle(engine, one_file, sessions, missing_hours)
+    @given(sessions=session_sets())
+    def test_tables_agree_with_the_oracle(self, engine: Engine, one_file: Path, sessions: list[Row]) -> None:
+        check_against_the_oracle(engine, one_file, sessions)

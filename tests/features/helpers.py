@@ -50,7 +50,6 @@ def features(backend: Backend, rows: list[Row], missing_hours: str = "unknown", 
         (HOURLY_LOAD, rows),
         (CALENDAR, calendar),
         missing_hours=missing_hours,
-        materialise=backend.materialise,
         **options,
     )
 
@@ -68,7 +67,6 @@ def lead_rows(backend: Backend, rows: list[Row], origins: nw.Expr, missing_hours
         (LEADS, leads),
         origins=origins,
         missing_hours=missing_hours,
-        materialise=backend.materialise,
     )
 
 

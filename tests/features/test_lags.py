@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
+import narwhals as nw
 import pytest
 
 from tests.features.helpers import at, features, one, series
 from tests.frames import Backend
-from workload_forecast.schemas import HORIZON_HOURS, LAG_HOURS
+from workload_forecast.features.lags import count_observed, mean
+from workload_forecast.schemas import DOUBLE, HORIZON_HOURS, LAG_HOURS, TEXT, Frame, Table
 
 
 def test_the_lags_are_those_of_the_requirements_and_none_is_within_the_horizon() -> None:
@@ -51,3 +55,17 @@ def test_the_same_hour_mean_sees_seven_days_and_no_other_hour(light_backend: Bac
 def test_the_same_hour_mean_is_of_the_observed_days(light_backend: Backend) -> None:
     found = features(light_backend, series(float, [300 - 192, 300 - 72, 300 - 48, 300]))
     assert one(found, at(300))["total_load_same_hour_mean_7d"] == pytest.approx(300 - (192 + 72 + 48) / 3)
+
+
+def test_a_mean_is_a_true_quotient_whatever_else_is_in_the_frame(light_backend: Backend) -> None:
+    """polars multiplies with a reciprocal where all counts at hand are one number: of all rows, or of some of them."""
+    table = Table("numbers", {"sum": DOUBLE, "value": DOUBLE, "server": TEXT}, key=("server",))
+    draw = random.Random(3)
+    rows = [{"sum": draw.uniform(0, 100), "value": 1.0 if n != 5 else None, "server": str(n)} for n in range(1000)]
+
+    def means(frame: Frame) -> Frame:
+        counted = frame.with_columns(count=count_observed([nw.col("value")] * 7))
+        return counted.with_columns(mean=mean(nw.col("sum"), nw.col("count")))
+
+    found = light_backend.run(means, (table, rows))
+    assert [row["mean"] for row in found] == [None if row["value"] is None else row["sum"] / 7 for row in found]

@@ -79,10 +79,10 @@ def test_a_burst_that_has_left_the_window_leaves_nothing_behind(light_backend: B
 
 
 @pytest.mark.spark
-def test_duckdb_and_spark_give_the_same_bits(spark: SparkSession) -> None:
+def test_polars_and_spark_give_the_same_bits(spark: SparkSession) -> None:
     """Random loads, a tiny spread around a large load, and a burst: all of it rounds the same way."""
     tiny = series(lambda h: 1e6 + 1e-3 * (h * 7919 % 13 - 6), range(300), "b")
     burst = series(lambda h: 1e15 if h == 3 else 0.1, range(300), "c")
     rows = noisy(400, seed=3) + tiny + burst
-    tables = [by_key(features(backend, rows), FEATURES.key) for backend in (Backend("duckdb"), Backend("spark", spark))]
+    tables = [by_key(features(backend, rows), FEATURES.key) for backend in (Backend("polars"), Backend("spark", spark))]
     assert tables[0] == tables[1]

@@ -17,7 +17,7 @@ from tests.engines.conformance import SIXTEEN, assert_equal_tables, line
 from tests.steps.conftest import Project
 from workload_forecast.engines.duckdb import DuckDBEngine
 from workload_forecast.errors import EnvironmentProblem
-from workload_forecast.steps import session_files
+from workload_forecast.steps import session_files, stored_load
 from workload_forecast.steps.parts import KEPT_DAYS
 
 FIRST, LAST = datetime(2016, 3, 1), datetime(2016, 6, 9)
@@ -210,7 +210,8 @@ def test_parts_that_nobody_uses_go_after_a_while(project: Project, days: Days) -
 
 @pytest.mark.spark
 @of_june
-def test_on_spark_too(project: Project, days: Days) -> None:
+def test_on_spark_too(project: Project, days: Days, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_load, "OWN_ROWS", 0)
     first = etl(project, "--engine", "spark")
     days.write(LAST + timedelta(days=1), ["10.0.0.1"])
     days.write(datetime(2016, 6, 3), ["10.0.0.2"], name="late.csv", hours=30)

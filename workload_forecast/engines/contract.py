@@ -39,6 +39,8 @@ class Engine(Protocol):
     """One way to run the project's frames. Use it as a context manager: leaving it frees what it holds."""
 
     name: str
+    #: Whether it may have more machines than this one.
+    distributed: bool
     #: How many calls of :meth:`reduce_sessions` may run at once, in threads, to keep its cores busy.
     reductions: int
 
@@ -74,9 +76,6 @@ class Engine(Protocol):
 
         Taken of the text in UTF-8, and so the same by every engine; Narwhals has no such function. Null stays null.
         """
-
-    def materialise(self, frame: Frame) -> Frame:
-        """Return a frame of the same rows that is cheap to build upon, computing them now if that is what it takes."""
 
     def progress(self) -> float | None:
         """Return the percentage of the running work that is done, from any thread; None if nobody can tell."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import count, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -32,11 +32,11 @@ class DuckDBEngine:
     """See :class:`~workload_forecast.engines.contract.Engine`."""
 
     name = "duckdb"
+    distributed = False
     reductions = 1  # which takes all cores
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._numbers = count()
 
     def reads_in_place(self, urls: Sequence[str]) -> str:  # noqa: ARG002 — files are read from the local disk alone
         """See the contract."""
@@ -91,12 +91,6 @@ class DuckDBEngine:
     def with_digest(self, frame: Frame, column: str, name: str) -> Frame:
         """Add the MD5 of a text; see the contract."""
         return _frame(_native(frame).project(f"*, md5({column}) AS {name}"))
-
-    def materialise(self, frame: Frame) -> Frame:
-        """Put the rows into a table, which may spill to disk: DuckDB binds a query anew at every step upon it."""
-        name = f"kept_{next(self._numbers)}"
-        _native(frame).create(name)
-        return _frame(self._connection.table(name))
 
     def versions(self) -> Mapping[str, str]:
         """Return library versions."""

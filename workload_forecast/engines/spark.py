@@ -50,6 +50,7 @@ class SparkEngine:
     """See :class:`~workload_forecast.engines.contract.Engine`."""
 
     name = "spark"
+    distributed = True
     reductions = 4  # while the last tasks of one run, the next one's take the other cores
 
     def __init__(self, session: SparkSession) -> None:
@@ -119,10 +120,6 @@ class SparkEngine:
     def with_digest(self, frame: Frame, column: str, name: str) -> Frame:
         """Add the MD5 of a text; see the contract."""
         return _frame(_native(frame).withColumn(name, F.md5(column)))
-
-    def materialise(self, frame: Frame) -> Frame:
-        """Return the frame itself: Spark's plans grow step by step, and executors should see all of it at once."""
-        return frame
 
     def versions(self) -> Mapping[str, str]:
         """Return library versions."""

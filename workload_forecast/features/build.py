@@ -5,7 +5,7 @@ from __future__ import annotations
 import narwhals as nw
 
 from workload_forecast.features.expected import REACH_HOURS, SURPRISE, expected_back, expected_near, with_expected
-from workload_forecast.features.grid import Materialise, MissingHours, as_it_is, complete_grid
+from workload_forecast.features.grid import MissingHours, complete_grid
 from workload_forecast.features.lags import back_name, hours_back, lag_columns, same_hour_mean
 from workload_forecast.features.leads import at_leads, expected_columns, fading
 from workload_forecast.features.trailing import trailing_columns, with_trailing
@@ -33,7 +33,6 @@ def build_features(
     *,
     missing_hours: MissingHours,
     extend_hours: int = 0,
-    materialise: Materialise = as_it_is,
 ) -> Frame:
     """Return the feature table of the hourly peaks (requirements: *feature engineering*), each row 48 hours ahead.
 
@@ -45,7 +44,6 @@ def build_features(
         calendar: :data:`~workload_forecast.schemas.CALENDAR`, covering the hours that are wanted.
         missing_hours: see :func:`~workload_forecast.features.grid.complete_grid`.
         extend_hours: hours after each server's last observed one that get features too; their label is null.
-        materialise: of the engine; applied to what is half done.
 
     Returns:
         :data:`~workload_forecast.schemas.FEATURES`, one row per server and hour of the complete grid.
@@ -54,7 +52,7 @@ def build_features(
         SettingsError: see :func:`~workload_forecast.features.grid.complete_grid`.
         SchemaError: a column of ``hourly`` or ``calendar`` is missing.
     """
-    hours = _hours(hourly, calendar, missing_hours, extend_hours, materialise)
+    hours = _hours(hourly, calendar, missing_hours, extend_hours)
     before = nw.col(back_name(SURPRISE, HORIZON_HOURS))
     rows = hours.with_columns(**expected_columns(before, fading(HORIZON_HOURS), HORIZON_HOURS, SPREAD))
     return FEATURES.select(rows.with_columns(nw.lit(HORIZON_HOURS).alias(LEAD)))
@@ -68,14 +66,13 @@ def build_lead_features(
     origins: nw.Expr,
     missing_hours: MissingHours,
     extend_hours: int = 0,
-    materialise: Materialise = as_it_is,
 ) -> Frame:
     """Return feature rows of several leads: what is known at an origin of each of the hours that follow it.
 
     A row depends on nothing newer than its origin. That of a lead of 48 hours is the row of :func:`build_features`.
 
     Args:
-        hourly, calendar, missing_hours, extend_hours, materialise: see :func:`build_features`.
+        hourly, calendar, missing_hours, extend_hours: see :func:`build_features`.
         leads: :func:`~workload_forecast.features.leads.lead_columns` as a frame: the leads that are wanted.
         origins: which hours of the grid are origins, as a condition on ``hour`` and the calendar.
 
@@ -85,18 +82,16 @@ def build_lead_features(
     Raises:
         SettingsError, SchemaError: see :func:`build_features`.
     """
-    hours = materialise(_hours(hourly, calendar, missing_hours, extend_hours, materialise))
+    hours = _hours(hourly, calendar, missing_hours, extend_hours)
     return FEATURES.select(at_leads(hours, leads, origins, SPREAD))
 
 
-def _hours(
-    hourly: Frame, calendar: Frame, missing_hours: MissingHours, extend_hours: int, materialise: Materialise
-) -> Frame:
+def _hours(hourly: Frame, calendar: Frame, missing_hours: MissingHours, extend_hours: int) -> Frame:
     """All that is known of an hour by itself, whenever it is forecast."""
     dates = CALENDAR.select(calendar)
     grid = complete_grid(HOURLY_LOAD.select(hourly), dates, missing_hours=missing_hours, extend_hours=extend_hours)
     history = with_trailing(grid, near=expected_near(), also=lag_columns() | expected_back())
     own = trailing_columns() | {"total_load_same_hour_mean_7d": same_hour_mean()}
     # what is done goes through the passes that the expected load takes alone: sorting the servers again costs more
-    hours = with_expected(history.with_columns(**own), (*LAG_FEATURES, *own), materialise)
+    hours = with_expected(history.with_columns(**own), (*LAG_FEATURES, *own))
     return hours.with_columns(**hours_back([SURPRISE], [HORIZON_HOURS])).join(dates, on="hour", how="left")

@@ -28,8 +28,7 @@ from collections.abc import Iterable, Sequence
 
 import narwhals as nw
 
-from workload_forecast.features.grid import Materialise, as_it_is
-from workload_forecast.features.lags import DAY, back_by, back_name, count_observed, hours_back, mean, total
+from workload_forecast.features.lags import DAY, back_by, back_name, count_observed, hours_back, mean, observed, total
 from workload_forecast.features.trailing import DAY_SEEN, DAY_SUM
 from workload_forecast.schemas import HORIZON_HOURS, MEASURES, PRIMARY_MEASURE, Frame
 
@@ -95,7 +94,7 @@ def expected_back() -> dict[str, nw.Expr]:
     return hours_back([DAY_SUM, DAY_SEEN, _SMOOTH], steps) | hours_back([PRIMARY_MEASURE], sorted({*steps, *newest}))
 
 
-def with_expected(frame: Frame, kept: Sequence[str], materialise: Materialise = as_it_is) -> Frame:
+def with_expected(frame: Frame, kept: Sequence[str]) -> Frame:
     """Return the complete grid with the columns ``kept``, the mixtures, their errors and the surprise.
 
     Columns :func:`same_hour_name`, :func:`expected_name`, :func:`error_name` for each of :data:`DAYS_BACK`, null where
@@ -104,11 +103,9 @@ def with_expected(frame: Frame, kept: Sequence[str], materialise: Materialise = 
     Args:
         frame: the complete grid with :func:`expected_back`.
         kept: its other columns that the result has too.
-        materialise: of the engine; applied to what is half done.
     """
     every = (*_GRID, *kept)
-    made = materialise(_with_forecasts(frame, every))
-    return materialise(_with_surprise(_with_mixtures(_with_weights(made, every), every), every))
+    return _with_surprise(_with_mixtures(_with_weights(_with_forecasts(frame, every), every), every), every)
 
 
 def _with_forecasts(frame: Frame, every: Sequence[str]) -> Frame:
@@ -200,11 +197,9 @@ def _smoothed(load: nw.Expr, *, before: nw.Expr, after: nw.Expr) -> nw.Expr:
 
 def _decayed(values: Sequence[nw.Expr]) -> tuple[nw.Expr, nw.Expr]:
     """The sum of the known values, each counting :data:`DECAY` of the one before, and the sum of their weights."""
-    weights = [DECAY**j for j in range(len(values))]
-    known = [
-        nw.when(value.is_null()).then(0.0).otherwise(weight) for value, weight in zip(values, weights, strict=True)
-    ]
-    return total(value.fill_null(0.0) * weight for value, weight in zip(values, weights, strict=True)), total(known)
+    decayed = [(value, DECAY**j) for j, value in enumerate(values)]
+    known = total(observed(value) * weight for value, weight in decayed)
+    return total(value.fill_null(0.0) * weight for value, weight in decayed), known
 
 
 def _median(a: nw.Expr, b: nw.Expr, c: nw.Expr) -> nw.Expr:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal, get_args
 
@@ -13,15 +12,6 @@ from workload_forecast.schemas import MEASURES, Frame
 
 #: What an hour without a row means between a server's first and last observed one: not seen, or seen to be idle.
 MissingHours = Literal["unknown", "zero"]
-
-
-#: Returns a frame of the same rows that is cheap to build upon; an engine's own, where it has one.
-Materialise = Callable[[Frame], Frame]
-
-
-def as_it_is(frame: Frame) -> Frame:
-    """Return the frame itself."""
-    return frame
 
 
 def complete_grid(hourly: Frame, calendar: Frame, *, missing_hours: MissingHours, extend_hours: int = 0) -> Frame:

@@ -8,7 +8,7 @@ from operator import add
 
 import narwhals as nw
 
-from workload_forecast.schemas import HORIZON_HOURS, LAG_HOURS, PRIMARY_MEASURE, TRAILING_HOURS
+from workload_forecast.schemas import DOUBLE, HORIZON_HOURS, LAG_HOURS, PRIMARY_MEASURE, TRAILING_HOURS
 
 DAY = 24
 
@@ -50,7 +50,16 @@ def same_hour_mean() -> nw.Expr:
 
 def count_observed(values: Iterable[nw.Expr]) -> nw.Expr:
     """Return how many of the values are not null."""
-    return total(nw.when(value.is_null()).then(0.0).otherwise(1.0) for value in values)
+    return total(map(observed, values))
+
+
+def observed(value: nw.Expr) -> nw.Expr:
+    """Return 1.0 where a value is not null, and 0.0 where it is.
+
+    Not by `when`: polars takes the result for a number where all rows at hand are alike, and divides by a number by
+    multiplying with its reciprocal, so that the last bit would depend on what else is in the frame.
+    """
+    return (~value.is_null()).cast(DOUBLE)
 
 
 def total(terms: Iterable[nw.Expr]) -> nw.Expr:

@@ -106,28 +106,21 @@ def renewed_load(engine: Engine, parts: Sequence[Part], earlier: Earlier, spans:
     return nw.concat([kept, hourly_load(engine, near).filter(inside)]) if near else kept
 
 
-def months_to_make(before: Frame, now: Frame, spans: Sequence[Span]) -> Span | None:
+def months_to_make(before: Mapping[str, Span], now: Mapping[str, Span], spans: Sequence[Span]) -> Span | None:
     """Return the first and the last hour of the months whose features may differ, or None if none may.
 
     A row's features look back :data:`LOOK_BACK_HOURS` hours, on a grid from its server's first hour to its last one.
 
     Args:
-        before, now: the hourly load.
+        before, now: the first and the last hour of each server.
         spans: of hours that may differ between them.
     """
-    changed = [*spans, *_grid_changes(_lives(before), _lives(now))]
+    changed = [*spans, *_grid_changes(before, now)]
     if not changed:
         return None
     first = min(first for first, _ in changed)
     last = max(last for _, last in changed) + LOOK_BACK_HOURS * HOUR
     return month_of(first)[0], month_of(last)[1]
-
-
-def _lives(hourly: Frame) -> dict[str, Span]:
-    """The first and the last hour of each server."""
-    spans = hourly.group_by("server").agg(first=nw.col("hour").min(), last=nw.col("hour").max()).collect("pyarrow")
-    columns = (spans[name].to_list() for name in ("server", "first", "last"))
-    return {server: (first, last) for server, first, last in zip(*columns, strict=True)}
 
 
 def _grid_changes(before: Mapping[str, Span], now: Mapping[str, Span]) -> Iterator[Span]:

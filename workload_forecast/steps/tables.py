@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import narwhals as nw
+import pyarrow as pa
 
 from workload_forecast.config import Settings
 from workload_forecast.engines.contract import Engine
@@ -28,6 +29,7 @@ from workload_forecast.steps.changes import (
     touched,
 )
 from workload_forecast.steps.parts import Part, Span
+from workload_forecast.steps.stored_load import StoredLoad
 
 
 @dataclass(frozen=True)
@@ -55,52 +57,47 @@ class Tables:
             QUARANTINE.name: self._write(self._quarantine(parts), QUARANTINE),
             HOURLY_LOAD.name: self._write(load, HOURLY_LOAD),
         }
-        hourly = self.engine.read_table(HOURLY_LOAD, self.folder / HOURLY_LOAD.name)
-        facts = _facts(hourly)
-        ends = facts["first_hour"], facts["last_hour"]
-        rows[FEATURES.name] = self._features(hourly, ends, earlier, spans)
-        return facts, rows
+        stored = StoredLoad(self.engine, self.folder / HOURLY_LOAD.name)
+        rows[FEATURES.name] = self._features(stored, earlier, spans)
+        return {"first_hour": stored.ends[0], "last_hour": stored.ends[1], "servers": len(stored.lives)}, rows
 
     def _quarantine(self, parts: Sequence[Part]) -> Frame:
         bad = [part for part in parts if part.counts["rows_quarantined"]] or parts[:1]
         return quarantine(self.engine.read_table(REDUCED, *(part.folder for part in bad)))
 
-    def _features(self, hourly: Frame, ends: Span, earlier: Earlier | None, spans: Sequence[Span]) -> int:
-        path = self.folder / FEATURES.name
-        everything = month_of(ends[0])[0], month_of(ends[1])[1]
-        made: Span | None = everything
+    def _features(self, load: StoredLoad, earlier: Earlier | None, spans: Sequence[Span]) -> int:
+        path, ends = self.folder / FEATURES.name, load.ends
+        made: Span | None = (month_of(ends[0])[0], month_of(ends[1])[1])
         if earlier:
-            before = self.engine.read_table(HOURLY_LOAD, earlier.folder / HOURLY_LOAD.name)
-            made = months_to_make(before, hourly, spans)
+            before = StoredLoad(self.engine, earlier.folder / HOURLY_LOAD.name)
+            made = months_to_make(before.lives, load.lives, spans)
         rows = 0
         if made and made[0] <= ends[1] and made[1] >= ends[0]:
-            rows = self._write(self._rows_of(hourly, ends, made), FEATURES)
+            rows = self._write_features(load, made)
         taken = take_over(earlier, path, made, ends) if earlier else 0
         if taken:
             rows = _count(self.engine.read_table(FEATURES, path))
         mlflow.log_metrics({"feature_months": len([*path.glob("*/*/")]), "feature_months_reused": taken})
         return rows
 
-    def _rows_of(self, hourly: Frame, ends: Span, made: Span) -> Frame:
-        """The features of some months, on a grid that begins as long before them as a feature looks back."""
+    def _write_features(self, load: StoredLoad, made: Span) -> int:
+        """Write those of some months, made on a grid that begins as long before them as a feature looks back."""
+        ends = load.ends
         first, last = max(ends[0], made[0] - LOOK_BACK_HOURS * HOUR), min(ends[1], made[1])
-        calendar = self.engine.from_arrow(calendar_table(first, last))
-        missing = self.settings.missing_hours
-        rows = build_features(hourly, calendar, missing_hours=missing, materialise=self.engine.materialise)
-        return rows.filter(nw.col("hour") >= made[0]) if made[0] > ends[0] else rows
+        calendar, missing = calendar_table(first, last), self.settings.missing_hours
+
+        def build(hourly: Frame, frame: Callable[[pa.Table], Frame]) -> Frame:
+            rows = build_features(hourly, frame(calendar), missing_hours=missing)
+            return rows.filter(nw.col("hour") >= made[0]) if made[0] > ends[0] else rows
+
+        path, stage = self.folder / FEATURES.name, f"etl: write {FEATURES.name}"
+        return load.write_features(build, (first, last), path, self.progress, stage=stage)
 
     def _write(self, frame: Frame, table: Table) -> int:
         with self.progress.stage(f"etl: write {table.name}", self.engine.progress) as stage:
             rows = self.engine.write_table(frame, table, self.folder / table.name)
             stage.detail = f"({rows:,} rows)"
         return rows
-
-
-def _facts(hourly: Frame) -> dict[str, Any]:
-    row = hourly.select(
-        first_hour=nw.col("hour").min(), last_hour=nw.col("hour").max(), servers=nw.col("server").n_unique()
-    ).collect("pyarrow")
-    return {name: row[name].to_list()[0] for name in row.columns}
 
 
 def _count(frame: Frame) -> int:
