@@ -54,7 +54,7 @@ def from_arrow(data: pa.Table) -> Frame:
 
 def write_batch(frame: Frame, table: Table, path: Path, number: int) -> int:
     """Add the rows of a batch, sorted by the table's key, to its partitioned folder; return how many they are."""
-    rows: pl.DataFrame = table.select(frame).sort(*table.key).collect("polars").to_native()
+    rows: pl.DataFrame = table.select(frame).sort(*table.key).collect("polars", engine="in-memory").to_native()
     for values, group in rows.partition_by(*table.partition_by, as_dict=True, include_key=False).items():
         parts = (f"{name}={value}" for name, value in zip(table.partition_by, values, strict=True))
         folder = path.joinpath(*parts)
