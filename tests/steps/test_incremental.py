@@ -212,6 +212,7 @@ def test_parts_that_nobody_uses_go_after_a_while(project: Project, days: Days) -
 @of_june
 def test_on_spark_too(project: Project, days: Days, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_load, "OWN_ROWS", 0)
+    monkeypatch.setattr("workload_forecast.steps.tables.OWN_BYTES", 0)
     first = etl(project, "--engine", "spark")
     days.write(LAST + timedelta(days=1), ["10.0.0.1"])
     days.write(datetime(2016, 6, 3), ["10.0.0.2"], name="late.csv", hours=30)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.steps.conftest import Project
 from workload_forecast.schemas import FEATURES, HOURLY_LOAD
-from workload_forecast.steps import stored_load
+from workload_forecast.steps import stored_load, tables
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "service_machines_30x45d.csv.gz"
 SETTINGS = {
@@ -48,6 +48,7 @@ def test_both_engines_give_the_same_tables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stored_load, "OWN_ROWS", 0)
+    monkeypatch.setattr(tables, "OWN_BYTES", 0)
     project.settings(**SETTINGS)
     for engine in ("duckdb", "spark"):
         assert project.run("etl", "--config", "settings.json", "--engine", engine) == 0

@@ -38,13 +38,18 @@ def ranges(rows: Mapping[str, int], at_most: int) -> list[Range]:
     return batches
 
 
+def read_all(table: Table, folder: Path) -> Frame:
+    """Return all stored rows, lazily."""
+    files = sorted(folder.rglob("*.parquet"))  # listed here, because polars would take a path for a pattern
+    return table.select(nw.from_native(pl.scan_parquet(files, glob=False)))
+
+
 def read_batches(table: Table, folder: Path, batches: list[Range]) -> Iterator[tuple[Frame, float]]:
     """Yield the stored rows of each batch, lazily, and the percentage that is done after it."""
-    files = sorted(folder.rglob("*.parquet"))  # listed here, because polars would take a path for a pattern
     total, done = sum(rows for _, _, rows in batches), accumulate(rows for _, _, rows in batches)
     for (first, last, _), rows in zip(batches, done, strict=True):
-        stored = pl.scan_parquet(files, glob=False).filter(pl.col("server").is_between(pl.lit(first), pl.lit(last)))
-        yield table.select(nw.from_native(stored)), 100 * rows / total
+        servers = nw.col("server").is_between(nw.lit(first), nw.lit(last))
+        yield read_all(table, folder).filter(servers), 100 * rows / total
 
 
 def from_arrow(data: pa.Table) -> Frame:

@@ -84,21 +84,22 @@ def perform_etl(runs: Runs, options: EtlOptions, source: DataSource) -> Result:
 
 def _etl(runs: Runs, options: EtlOptions, files: SessionFiles, folder: Path) -> dict[str, Any]:
     settings = options.settings
-    engine = runs.engine(options.engine)
+    engine, own = runs.engine(options.engine), runs.engine("duckdb")
     servers: tuple[str, ...] = ()
     if options.selection.debug != "FALSE":
         servers = settings.debug_servers or files.busiest_servers(settings.layout)
     recipe = Recipe(settings.layout, settings.training_from, settings.to, servers, options.selection.sample)
     with TemporaryDirectory(dir=folder, prefix="scratch-") as name:
         scratch = Path(name)
-        store = Parts(runs.home / "parts" if runs.reuse else scratch / "parts", files, engine, recipe, runs.progress)
+        place = runs.home / "parts" if runs.reuse else scratch / "parts"
+        store = Parts(place, files, engine, own, recipe, runs.progress)
         parts = store.read()
         counts = totals(parts)
         _log_reading(runs, counts, parts, store)
         _require_rows(counts, settings)
         key = work_key("tables", {"missing_hours": settings.missing_hours, "engine": engine.name}, {})
         earlier = find_earlier(folder.parent, key, parts, scratch / "earlier") if runs.reuse else None
-        facts, rows = Tables(engine, settings, folder, runs.progress).make(parts, earlier)
+        facts, rows = Tables(engine, own, settings, folder, runs.progress).make(parts, earlier)
     store.remove_old()
     mlflow.log_metrics({f"rows_{name}": float(number) for name, number in rows.items()})
     mlflow.log_metric("servers", facts["servers"])

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +120,7 @@ class Parts:
         folder: where they are kept.
         files: to be read.
         engine: that reads them.
+        own: of this process, which looks at what they were reduced to: a file of a gigabyte becomes a hundred megabytes.
         recipe: what is asked of them.
         progress: is told.
 
@@ -129,9 +131,11 @@ class Parts:
     folder: Path
     files: SessionFiles
     engine: Engine
+    own: Engine
     recipe: Recipe
     progress: Progress
     fetched: int = field(default=0, init=False)
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def read(self) -> list[Part]:
         """Return the parts of all files, in the order of their files.
@@ -184,9 +188,10 @@ class Parts:
                     table = draft / REDUCED.name
                     rows = self.engine.reduce_sessions(sources, recipe.reduction(self.engine, names), table)
                     self.files.require_unchanged(chunk)
-                    reduced = self.engine.read_table(REDUCED, table)
-                    hours = hours_of(reduced)
-                    counts = account(reduced, rows)
+                    with self._one_at_a_time:
+                        reduced = self.own.read_table(REDUCED, table)
+                        hours = hours_of(reduced)
+                        counts = account(reduced, rows)
                     write_info(draft, {"window": (recipe.first, recipe.last), "hours": hours, "counts": counts})
                 part = self._part(chunk, self.folder / key / window, hours, counts, reused=False)
         finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 import narwhals as nw
 import pyarrow as pa
 
-from workload_forecast.engines.batches import from_arrow, ranges, read_batches, write_batch
+from workload_forecast.engines.batches import from_arrow, ranges, read_all, read_batches, write_batch
 from workload_forecast.engines.contract import Engine
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import FEATURES, HOURLY_LOAD, Frame
@@ -33,7 +33,7 @@ class StoredLoad:
     """The hourly load in a folder.
 
     Args:
-        engine: that reads it.
+        engine: that can read it, too.
         folder: of the table; it has a row at least.
     """
 
@@ -44,10 +44,8 @@ class StoredLoad:
     def lives(self) -> Mapping[str, Span]:
         """The first and the last hour of each server."""
         hour = nw.col("hour")
-        hourly = self.engine.read_table(HOURLY_LOAD, self.folder)
-        spans = hourly.group_by("server").agg(first=hour.min(), last=hour.max()).collect("pyarrow")
-        columns = (spans[name].to_list() for name in ("server", "first", "last"))
-        return {server: (first, last) for server, first, last in zip(*columns, strict=True)}
+        spans = read_all(HOURLY_LOAD, self.folder).group_by("server").agg(first=hour.min(), last=hour.max())
+        return {server: (first, last) for server, first, last in spans.collect("polars").rows()}
 
     @property
     def ends(self) -> Span:

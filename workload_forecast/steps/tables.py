@@ -31,12 +31,25 @@ from workload_forecast.steps.changes import (
 from workload_forecast.steps.parts import Part, Span
 from workload_forecast.steps.stored_load import StoredLoad
 
+#: Of reduced sessions, up to which even an engine of many machines leaves the hourly load to this process: a second or
+#: two of two cores, and less than planning takes there.
+OWN_BYTES = 2_000_000_000
+
 
 @dataclass(frozen=True)
 class Tables:
-    """Writes quarantine, hourly load and features into ``folder``; :attr:`rows` has their numbers of rows."""
+    """Writes quarantine, hourly load and features into ``folder``.
+
+    Args:
+        engine: that has reduced the sessions.
+        own: of this process.
+        settings: of the step.
+        folder: of the tables.
+        progress: is told.
+    """
 
     engine: Engine
+    own: Engine
     settings: Settings
     folder: Path
     progress: Progress
@@ -51,19 +64,18 @@ class Tables:
         Returns:
             ``first_hour``, ``last_hour`` and number of ``servers`` of the hourly load; and the rows of each table.
         """
+        engine = self.engine if _bytes(parts) > OWN_BYTES else self.own
         spans = touched(earlier.parts, parts) if earlier else []
-        load = renewed_load(self.engine, parts, earlier, spans) if earlier else hourly_load(self.engine, parts)
+        load = renewed_load(engine, parts, earlier, spans) if earlier else hourly_load(engine, parts)
+        bad = [part for part in parts if part.counts["rows_quarantined"]] or parts[:1]
+        broken = quarantine(engine.read_table(REDUCED, *(part.folder for part in bad)))
         rows = {
-            QUARANTINE.name: self._write(self._quarantine(parts), QUARANTINE),
-            HOURLY_LOAD.name: self._write(load, HOURLY_LOAD),
+            QUARANTINE.name: self._write(engine, broken, QUARANTINE),
+            HOURLY_LOAD.name: self._write(engine, load, HOURLY_LOAD),
         }
         stored = StoredLoad(self.engine, self.folder / HOURLY_LOAD.name)
         rows[FEATURES.name] = self._features(stored, earlier, spans)
         return {"first_hour": stored.ends[0], "last_hour": stored.ends[1], "servers": len(stored.lives)}, rows
-
-    def _quarantine(self, parts: Sequence[Part]) -> Frame:
-        bad = [part for part in parts if part.counts["rows_quarantined"]] or parts[:1]
-        return quarantine(self.engine.read_table(REDUCED, *(part.folder for part in bad)))
 
     def _features(self, load: StoredLoad, earlier: Earlier | None, spans: Sequence[Span]) -> int:
         path, ends = self.folder / FEATURES.name, load.ends
@@ -76,7 +88,7 @@ class Tables:
             rows = self._write_features(load, made)
         taken = take_over(earlier, path, made, ends) if earlier else 0
         if taken:
-            rows = _count(self.engine.read_table(FEATURES, path))
+            rows = _count(self.own.read_table(FEATURES, path))
         mlflow.log_metrics({"feature_months": len([*path.glob("*/*/")]), "feature_months_reused": taken})
         return rows
 
@@ -93,11 +105,15 @@ class Tables:
         path, stage = self.folder / FEATURES.name, f"etl: write {FEATURES.name}"
         return load.write_features(build, (first, last), path, self.progress, stage=stage)
 
-    def _write(self, frame: Frame, table: Table) -> int:
-        with self.progress.stage(f"etl: write {table.name}", self.engine.progress) as stage:
-            rows = self.engine.write_table(frame, table, self.folder / table.name)
+    def _write(self, engine: Engine, frame: Frame, table: Table) -> int:
+        with self.progress.stage(f"etl: write {table.name}", engine.progress) as stage:
+            rows = engine.write_table(frame, table, self.folder / table.name)
             stage.detail = f"({rows:,} rows)"
         return rows
+
+
+def _bytes(parts: Sequence[Part]) -> int:
+    return sum(file.stat().st_size for part in parts for file in part.folder.rglob("*.parquet"))
 
 
 def _count(frame: Frame) -> int:
