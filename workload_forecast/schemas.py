@@ -75,7 +75,7 @@ RAW_SESSIONS = Table(
         "line": TEXT,  # as it stood in the file
         "defect": TEXT,  # set by the reader when the line could not even be split into fields, else null
         "start_text": TEXT,
-        "start": TIMESTAMP,  # null unless exactly `yyyy-MM-dd HH:mm:ss`
+        "start": INTEGER,  # seconds since 1970, null unless exactly `yyyy-MM-dd HH:mm:ss`
         "server": TEXT,
         "total_load_text": TEXT,
         **{name: DOUBLE for name in MEASURES},  # NaN and infinities are kept: the cleaning rules name them

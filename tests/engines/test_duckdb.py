@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from workload_forecast.engines import open_engine, resolve
 from workload_forecast.engines.contract import Engine, SessionFile
 from workload_forecast.errors import DataError, SettingsError
 from workload_forecast.sessions.reduction import quarantine
+from workload_forecast.storage import lines
 
 
 class TestDuckDB(EngineConformance):
@@ -34,7 +36,23 @@ class TestDuckDB(EngineConformance):
     @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=DIRTY_BYTES)
     def test_no_row_is_lost_whatever_the_bytes(self, engine: Engine, one_file: Path, data: bytes) -> None:
-        check_that_no_row_is_lost(engine, one_file, data)
+        if re.search(rb"\r\n\r[^\n]", data):
+            with pytest.raises(DataError, match="mixes its ends of lines"):
+                check_that_no_row_is_lost(engine, one_file, data)
+        else:
+            check_that_no_row_is_lost(engine, one_file, data)
+
+    @pytest.mark.parametrize("size", [3, 4, 5, 6, 7, 1 << 18])
+    def test_mixed_ends_of_lines_are_refused_wherever_they_are(
+        self, engine: Engine, one_file: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """DuckDB's reader would lose the x."""
+        monkeypatch.setattr(lines, "_CHUNK_BYTES", size)
+        one_file.write_bytes(b"a,b\r\nc\r\n\rx,d\r\n")
+        with pytest.raises(DataError, match=r"request\.csv mixes its ends of lines: .* Write the file with one kind"):
+            reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+        one_file.write_bytes(b"a,b\r\nc\r\n\r\nx,d\r\n\r")
+        assert reduce(engine, [SessionFile(str(one_file), SIXTEEN)])[1]["rows_read"] == 3
 
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(sessions=session_sets())

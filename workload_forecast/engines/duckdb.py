@@ -122,7 +122,7 @@ class DuckDBEngine:
 
 _RAW_ARROW = pa.schema(
     [
-        (name, pa.float64() if name in MEASURES else pa.timestamp("us") if name == "start" else pa.string())
+        (name, pa.float64() if name in MEASURES else pa.int64() if name == "start" else pa.string())
         for name in RAW_SESSIONS.columns
     ]
 )
@@ -187,9 +187,9 @@ def _trimmed(text: str) -> str:
 
 
 def _timestamp(text: str) -> str:
-    """Parse a start; DuckDB's hour 24 is not part of the format."""
+    """Parse a start, in seconds since 1970; DuckDB's hour 24 is not part of the format."""
     exact = f"{text} LIKE '____-__-__ __:__:__' AND {text} NOT LIKE '% 24:%'"
-    return f"CASE WHEN {exact} THEN try_cast({text} AS TIMESTAMP) END"
+    return f"CASE WHEN {exact} THEN epoch_us(try_cast({text} AS TIMESTAMP)) // 1000000 END"
 
 
 def _number(text: str) -> str:

@@ -193,7 +193,9 @@ def _readable(text: Column) -> Column:
 
 
 def _timestamp(text: str) -> str:
-    return f"CASE WHEN {text} LIKE '____-__-__ __:__:__' THEN try_cast({text} AS timestamp_ntz) END"
+    # without a zone, so that none is read from the text; the session's zone is UTC
+    parsed = f"try_cast({text} AS timestamp_ntz)"
+    return f"CASE WHEN {text} LIKE '____-__-__ __:__:__' THEN unix_seconds(CAST({parsed} AS timestamp)) END"
 
 
 def _frame(data: DataFrame) -> Frame:

@@ -7,7 +7,7 @@ Every line gets exactly one disposition, so that the rows of all dispositions ad
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 
 import narwhals as nw
 
@@ -62,7 +62,7 @@ def with_disposition(
         (load >= LARGEST_NUMBER, "load_infinite"),
         (load < 0, "load_negative"),
         (nw.col("server") == "", "server_missing"),
-        ((start < first) | (start > last), OUTSIDE_WINDOW),
+        ((start < _seconds(first)) | (start > _seconds(last)), OUTSIDE_WINDOW),
     ]
     if servers:
         rules.append((~nw.col("server").is_in(list(servers)), FILTERED))
@@ -73,6 +73,11 @@ def with_disposition(
         value = nw.lit(outcome) if isinstance(outcome, str) else outcome
         disposition = nw.when(condition).then(value).otherwise(disposition)
     return raw.with_columns(disposition=disposition)
+
+
+def _seconds(time: datetime) -> int:
+    """Return the seconds from 1970 to a time in UTC."""
+    return int(time.replace(tzinfo=timezone.utc).timestamp())
 
 
 def _end_of_sample(sample: float) -> str:

@@ -8,7 +8,7 @@ engines can spill to disk, reads terabytes once and leaves a small table from wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import narwhals as nw
 
@@ -22,7 +22,13 @@ from workload_forecast.sessions.cleaning import (
     with_disposition,
 )
 
-_KEYS = ("server", "hour", "slot", "disposition", "file", "line")
+#: Time of a group of lines, in five minutes since 1970.
+_TIME = "time"
+
+_KEYS = ("server", _TIME, "disposition", "file", "line")
+
+_SLOT_SECONDS, _SLOTS = 300, 12
+_EPOCH, _HOUR = datetime(1970, 1, 1), timedelta(hours=1)
 
 
 def reduce_sessions(
@@ -34,23 +40,26 @@ def reduce_sessions(
     """
     rows = impute_secondary(with_disposition(raw, first, last, servers, sample))
     used, quarantined = nw.col("disposition").is_null(), nw.col("disposition").is_in(QUARANTINE_REASONS)
-    start = nw.col("start")
-    # on Spark, truncating gives a zoned timestamp in the session's zone, which is UTC; the cast takes the zone off
-    hour, slot = start.dt.truncate("1h").cast(TIMESTAMP), start.dt.minute().cast(nw.Int64()) // 5
+    # a line's time stays a number, because calendars cost more than all else that is done to it; a group gets its hour
+    slot = nw.col("start") // _SLOT_SECONDS
     keyed = rows.select(
         "disposition",
         "imputed",
         *MEASURES,
         server=_only(used, nw.col("server")),
-        hour=_only(used | ~quarantined, hour),
-        slot=_only(used, slot),
+        time=nw.when(used).then(slot).otherwise(_only(~quarantined, slot // _SLOTS * _SLOTS)),
         file=_only(quarantined, nw.col("file")),
         line=_only(quarantined, nw.col("line")),
     )
-    return keyed.group_by(*_KEYS).agg(
+    groups = keyed.group_by(*_KEYS).agg(
         *[nw.col(name).sum() for name in MEASURES],
         sessions=nw.len(),
         imputed=_only(used, nw.col("imputed")).sum(),
+    )
+    hour = nw.col(_TIME) // _SLOTS
+    return groups.with_columns(
+        hour=nw.lit(_EPOCH).cast(TIMESTAMP) + hour * nw.lit(_HOUR),
+        slot=_only(used, nw.col(_TIME) - hour * _SLOTS),
     )
 
 

@@ -120,7 +120,7 @@ class Parts:
         folder: where they are kept.
         files: to be read.
         engine: that reads them.
-        own: of this process, which looks at what they were reduced to: a file of a gigabyte becomes a hundred megabytes.
+        own: of this process, which looks at what they were reduced to: a tenth of their bytes.
         recipe: what is asked of them.
         progress: is told.
 

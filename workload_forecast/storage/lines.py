@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from workload_forecast.errors import DataError
 _CHUNK_BYTES = 1 << 18
 
 _LF, _CR = b"\n\r"
+_MIXED_END = b"\r\n\r"
 
 #: A longer line is cut when only the first lines of a file are looked at.
 _LONGEST_LOOK = 1 << 16
@@ -68,11 +70,21 @@ def first_lines(head: bytes, name: str, limit: int) -> list[str]:
 
 
 def count_lines(path: Path) -> int:
-    """Return the number of non-empty lines of a file: of places where anything follows an end of line or the start."""
-    lines, ended = 0, True
+    """Return the number of non-empty lines of a file: of places where anything follows an end of line or the start.
+
+    Raises:
+        DataError: a lone CR follows CR LF, of which DuckDB (1.5) makes another line than is there.
+    """
+    lines, ended, before = 0, True, b""
     with open_binary(path) as stream:
         head = stream.read(len(BOM_UTF8)).removeprefix(BOM_UTF8)
         for chunk in chain([head] if head else [], iter(partial(stream.read, _CHUNK_BYTES), b"")):
+            if _MIXED_END in before + chunk and re.search(_MIXED_END + rb"[^\n]", before + chunk):
+                raise DataError(
+                    f"{path} mixes its ends of lines: after CR LF there is a CR alone, so that the next line would be "
+                    "misread. Write the file with one kind (`tr -d '\\r'`), or read it with the engine spark."
+                )
+            before = chunk[-len(_MIXED_END) :]
             data = np.frombuffer(chunk, dtype=np.uint8)
             ends = (data == _LF) | (data == _CR)
             lines += int(np.count_nonzero(ends[:-1] > ends[1:])) + (ended and not ends[0])
