@@ -36,7 +36,7 @@ endef
 define install
 	@echo "Installing $(2) into $(1) (some minutes the first time)"
 	@if command -v uv >/dev/null; then \
-	  uv pip install --python "$(1)/bin/python" --require-hashes -r "$(2)" && \
+	  uv pip install --compile-bytecode --python "$(1)/bin/python" --require-hashes -r "$(2)" && \
 	  uv pip install --python "$(1)/bin/python" --no-deps --no-build-isolation -e .; \
 	else \
 	  "$(1)/bin/python" -m pip install --disable-pip-version-check --require-hashes -r "$(2)" && \

@@ -22,6 +22,9 @@ from workload_forecast.errors import EnvironmentProblem
 #: MLflow's tables are made when its store is opened for the first time, which is not the ETL's to pay.
 _OPEN_STORE = "import mlflow; from workload_forecast.steps.runs import EXPERIMENT; mlflow.set_experiment(EXPERIMENT)"
 
+#: An installation has its byte code, and so have the contestants: compiling MLflow's takes longer than importing it.
+_NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
+
 
 @dataclass
 class Outcome:
@@ -88,8 +91,9 @@ class Contest:
         return used, found
 
     def _environment(self, output: Path) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name != _NO_BYTE_CODE}
         return {
-            **os.environ,
+            **inherited,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
             "PYTHONPATH": str(ROOT),
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -20,6 +21,7 @@ from tests.engines.conformance import (
 )
 from tests.oracle import Row
 from tests.strategies import session_sets
+from workload_forecast.engines import duckdb as duckdb_engine
 from workload_forecast.engines import open_engine, resolve
 from workload_forecast.engines.contract import Engine, SessionFile
 from workload_forecast.errors import DataError, SettingsError
@@ -102,3 +104,13 @@ def test_auto_is_duckdb_unless_spark_submit_started_us(monkeypatch: pytest.Monke
 def test_an_unknown_engine_is_refused_with_the_choice() -> None:
     with pytest.raises(SettingsError, match="engine 'dask' is not one of auto, duckdb, spark"):
         resolve("dask")
+
+
+def test_memory_is_what_the_environment_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKLOAD_FORECAST_MEMORY_GB", "0.75")
+    with duckdb_engine.open_duckdb({}) as engine:
+        limit = engine.from_arrow(pa.table({"n": [1]})).to_native().select("current_setting('memory_limit')").fetchall()
+    assert limit == [("715.2 MiB",)]
+    monkeypatch.setenv("WORKLOAD_FORECAST_MEMORY_GB", "much")
+    with pytest.raises(SettingsError, match="WORKLOAD_FORECAST_MEMORY_GB='much'"), open_engine("duckdb"):
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,11 @@ from workload_forecast.engines.contract import LONGEST_LINE_BYTES, Reduction, Se
 from workload_forecast.errors import DataError, EnvironmentProblem
 from workload_forecast.schemas import MEASURES, RAW_SESSIONS, REDUCED, Frame, Table
 from workload_forecast.sessions.layouts import Layout
+from workload_forecast.storage.gigabytes import gigabytes
 from workload_forecast.storage.lines import count_lines, open_binary
+
+#: The memory that DuckDB may take before it spills, in GB; by default four fifths of the machine's.
+VARIABLE = "WORKLOAD_FORECAST_MEMORY_GB"
 
 #: A line of input is read as one column: the separator is the last code point, which is no character. An end of line
 #: stands for null, because no line contains one.
@@ -225,9 +230,14 @@ def open_duckdb(options: Mapping[str, Any]) -> Iterator[DuckDBEngine]:
 
     Args:
         options: DuckDB settings, for example ``memory_limit`` or ``threads``.
+
+    Raises:
+        SettingsError: :data:`VARIABLE` is not a number of gigabytes.
     """
+    memory = gigabytes(VARIABLE, os.environ)
+    limits = {} if memory is None else {"memory_limit": f"{memory * 1e9:.0f}B"}
     with tempfile.TemporaryDirectory(prefix="workload-forecast-duckdb-") as spill:
-        settings = {"temp_directory": spill, "preserve_insertion_order": "false", **options}
+        settings = {"temp_directory": spill, "preserve_insertion_order": "false", **limits, **options}
         connection = duckdb.connect(":memory:", config=settings)
         try:
             yield DuckDBEngine(connection)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from workload_forecast.errors import EnvironmentProblem, SettingsError
+from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.storage.contract import Item, Store, Told, tell_nobody
+from workload_forecast.storage.gigabytes import gigabytes
 
 #: The most that a cache may take, in GB; by default half of what is free on its disk.
 VARIABLE = "WORKLOAD_FORECAST_CACHE_GB"
@@ -28,15 +28,9 @@ def open_cache(folder: Path, environment: Mapping[str, str] = os.environ) -> Cac
     Raises:
         SettingsError: the variable is not a number of gigabytes.
     """
-    given = environment.get(VARIABLE, "")
-    if given:
-        try:
-            limit = float(given) * 1e9
-        except ValueError:
-            limit = 0.0
-        if not 0 < limit < math.inf:
-            raise SettingsError(f"{VARIABLE}='{given}' is not a number of gigabytes: set it to one like 50.")
-        return Cache(folder, int(limit))
+    limit = gigabytes(VARIABLE, environment)
+    if limit is not None:
+        return Cache(folder, int(limit * 1e9))
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     taken = sum(_size(entry) for entry in folder.iterdir() if entry.is_dir()) if folder.exists() else 0
     return Cache(folder, (shutil.disk_usage(there).free + taken) // 2)
