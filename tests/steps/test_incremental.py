@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from tests.engines.conformance import SIXTEEN, assert_equal_tables, line
 from tests.steps.conftest import Project
 from workload_forecast.engines.duckdb import DuckDBEngine
+from workload_forecast.engines.spark import SparkEngine
 from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.steps import session_files, stored_load
 from workload_forecast.steps.parts import KEPT_DAYS
@@ -211,6 +212,7 @@ def test_parts_that_nobody_uses_go_after_a_while(project: Project, days: Days) -
 @pytest.mark.spark
 @of_june
 def test_on_spark_too(project: Project, days: Days, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SparkEngine, "distributed", True)
     monkeypatch.setattr(stored_load, "OWN_ROWS", 0)
     monkeypatch.setattr("workload_forecast.steps.tables.OWN_BYTES", 0)
     first = etl(project, "--engine", "spark")

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.steps.conftest import Project
+from workload_forecast.engines.spark import SparkEngine
 from workload_forecast.schemas import FEATURES, HOURLY_LOAD
 from workload_forecast.steps import stored_load, tables
 
@@ -47,6 +48,7 @@ def test_both_engines_give_the_same_tables(
     spark: object,  # noqa: ARG001 - the session is joined by the step
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(SparkEngine, "distributed", True)
     monkeypatch.setattr(stored_load, "OWN_ROWS", 0)
     monkeypatch.setattr(tables, "OWN_BYTES", 0)
     project.settings(**SETTINGS)

@@ -39,10 +39,12 @@ class Engine(Protocol):
     """One way to run the project's frames. Use it as a context manager: leaving it frees what it holds."""
 
     name: str
-    #: Whether it may have more machines than this one.
-    distributed: bool
     #: How many calls of :meth:`reduce_sessions` may run at once, in threads, to keep its cores busy.
     reductions: int
+
+    @property
+    def distributed(self) -> bool:
+        """Whether other machines than this one work for it."""
 
     def reads_in_place(self, urls: Sequence[str]) -> str:
         """Return the first of several URLs of one folder that this engine can list itself, or an empty text."""

@@ -50,13 +50,17 @@ class SparkEngine:
     """See :class:`~workload_forecast.engines.contract.Engine`."""
 
     name = "spark"
-    distributed = True
     reductions = 4  # while the last tasks of one run, the next one's take the other cores
 
     def __init__(self, session: SparkSession) -> None:
         self.session = session
         for name, value in SESSION_SETTINGS.items():
             session.conf.set(name, value)
+
+    @property
+    def distributed(self) -> bool:
+        """See the contract."""
+        return not str(self.session.sparkContext.master).startswith("local")
 
     def reads_in_place(self, urls: Sequence[str]) -> str:
         """See the contract. The cluster's own connector and credentials are asked, by looking into the folder."""

@@ -20,9 +20,9 @@ from workload_forecast.steps.parts import Span
 #: Rows that one batch of servers has: about half a gigabyte while they are made.
 BATCH_ROWS = 150_000
 
-#: Rows up to which even an engine of many machines leaves them to this process: some twenty seconds of two cores, which
-#: is less than Spark takes to plan them and to compile them.
-OWN_ROWS = 2_000_000
+#: Rows up to which even an engine of many machines leaves them to this process: half a minute of two cores, which is
+#: about what Spark takes to plan them and to compile them.
+OWN_ROWS = 4_000_000
 
 #: Makes rows of :data:`FEATURES` of hourly load; the function given makes its small tables frames of the same kind.
 Build = Callable[[Frame, Callable[[pa.Table], Frame]], Frame]

@@ -64,7 +64,7 @@ class Tables:
         Returns:
             ``first_hour``, ``last_hour`` and number of ``servers`` of the hourly load; and the rows of each table.
         """
-        engine = self.engine if _bytes(parts) > OWN_BYTES else self.own
+        engine = self.engine if self.engine.distributed and _bytes(parts) > OWN_BYTES else self.own
         spans = touched(earlier.parts, parts) if earlier else []
         load = renewed_load(engine, parts, earlier, spans) if earlier else hourly_load(engine, parts)
         bad = [part for part in parts if part.counts["rows_quarantined"]] or parts[:1]
