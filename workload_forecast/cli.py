@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +40,9 @@ class _Optional(ParamType):
 
 def _option(name: str, default: Any, kind: ParamType, text: str) -> Callable[[Command], Command]:
     return click.option(f"--{name}", default=default, show_default=default not in (None, ""), type=kind, help=text)
+
+
+_TIMES = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d")
 
 
 def _choice(*values: str) -> ParamType:
@@ -83,6 +87,10 @@ _OPTIONS = {
     "dirt-rate": _option("dirt-rate", "", _Optional(click.FloatRange(0, 1)), "Share of broken lines."),
     "output": _option("output", "", click.STRING, "Folder for the files; a default is chosen."),
     "model": _option("model", config.DEFAULT_MODEL, click.STRING, "Name in the model registry."),
+    "alias": _option("alias", "champion", click.STRING, "Alias of the version that is asked."),
+    "as-of": _option(
+        "as-of", "", _Optional(click.DateTime(_TIMES)), "Forecast as if it were then (UTC); default: the data's end."
+    ),
     "version": _option("version", "", _Optional(click.IntRange(1)), "Version to promote; default: the newest one."),
     "dry-run": _option("dry-run", "false", click.BOOL, "true prints the checks and leaves the registry as it is."),
     "why": _option("why", "", click.STRING, "A reason, kept with the decision."),
@@ -208,6 +216,17 @@ def promote(duration: str | None, config: str, engine: str, reuse: bool, version
     from workload_forecast.steps.promote import PromoteOptions, run_promote
 
     run_promote(EtlOptions(settings, engine), PromoteOptions(version=str(version or ""), **wanted), reuse=reuse)
+
+
+@cli.command()
+@_options("model", "alias", "as-of", *_DATA, "reuse")
+def forecast(model: str, alias: str, as_of: datetime | None, reuse: bool, **options: Any) -> None:
+    """Forecast the next 48 hours of every server with the champion; performs the ETL first if no run matches."""
+    settings, selection = _settings(options["duration"], options["config"]), _selection(options)
+    from workload_forecast.steps.etl import EtlOptions
+    from workload_forecast.steps.forecast import ForecastOptions, run_forecast
+
+    run_forecast(EtlOptions(settings, options["engine"], selection), ForecastOptions(model, alias, as_of), reuse=reuse)
 
 
 @cli.command()

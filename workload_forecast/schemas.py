@@ -208,3 +208,25 @@ FEATURES = Table(
     key=("server", "hour", LEAD),
     partition_by=("year", "month"),
 )
+
+#: What is said of each server for the hours that follow an origin, the newest hour that may be known: a row a server
+#: and hour. Class, probabilities and confidence are null where ``source`` is ``none``. The expected load, in units of
+#: the sessions' load, and its error (a trailing mean absolute error) are null where too little is known of the server.
+FORECAST = Table(
+    "forecast",
+    {
+        "server": TEXT,
+        "hour": TIMESTAMP,
+        LEAD: INTEGER,  # 1 to 48
+        "prediction": TEXT,
+        **{f"probability_{name}": DOUBLE for name in CLASSES},
+        "confidence": DOUBLE,
+        "source": TEXT,
+        EXPECTED_LOAD: DOUBLE,
+        EXPECTED_ERROR: DOUBLE,
+        "model_version": TEXT,
+        "origin": TEXT,  # like 2016-06-30T23
+    },
+    key=("server", "hour"),
+    partition_by=("origin",),
+)

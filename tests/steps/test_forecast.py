@@ -1,0 +1,157 @@
+"""Batch forecasts of a whole fleet by a real registry's champion, which no JVM has made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.serving.saved_pipelines import Node, Split
+from tests.steps.conftest import Project
+from tests.versions import always, logged
+from workload_forecast.config import Thresholds
+from workload_forecast.schemas import FEATURE_NAMES, FORECAST
+from workload_forecast.steps import forecast as forecast_step
+from workload_forecast.steps.forecast import first_hour
+
+FIRST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 9, 23, 59, 59)
+HOUR = timedelta(hours=1)
+CUTS = Thresholds(20.0, 40.0)
+
+#: Says what the load was 48 hours before.
+LAG = FEATURE_NAMES.index("total_load_lag_48h")
+AS_BEFORE = Split(LAG, CUTS.low, always(0), Split(LAG, CUTS.high, always(1), always(2)))
+
+
+@pytest.fixture
+def settings(project: Project) -> str:
+    project.sessions(FIRST, LAST)
+    return project.settings(
+        dataFile="sessions/*/*/*/*/request.csv*",
+        trainingFrom=str(FIRST),
+        testFrom=str(datetime(2016, 6, 8)),
+        to=str(LAST),
+        missingHours="zero",
+    )
+
+
+@pytest.fixture
+def champion(project: Project) -> Callable[[Node], str]:
+    """Registers a model under the test's own name and makes it the champion; returns its version."""
+    client = MlflowClient()
+    client.create_registered_model(project.experiment)
+
+    def register(tree: Node) -> str:
+        folder = project.folder / f"model-{len(client.search_model_versions(f'name={project.experiment!r}'))}"
+        version = client.create_model_version(project.experiment, str(logged(folder, tree, CUTS, LAST)))
+        client.set_registered_model_alias(project.experiment, "champion", str(version.version))
+        return str(version.version)
+
+    return register
+
+
+def forecast(project: Project, *arguments: str) -> Run:
+    given = ["forecast", "--model", project.experiment, "--config", "settings.json", *arguments]
+    assert project.run(*given) == 0
+    return project.runs(step="forecast")[-1]
+
+
+def table_of(run: Run) -> pl.DataFrame:
+    folder = Path(run.data.tags["workload_forecast.result"]) / FORECAST.name
+    rows = pl.read_parquet(folder, hive_partitioning=True)
+    assert set(rows.columns) == set(FORECAST.columns)
+    return rows.select(*FORECAST.columns).sort("server", "hour")
+
+
+def hourly_load(project: Project) -> dict[tuple[str, datetime], float]:
+    (folder,) = project.folder.glob("outputs/etl/*/hourly_load")
+    return {(row["server"], row["hour"]): row["total_load"] for row in pl.read_parquet(folder).rows(named=True)}
+
+
+def class_of(load: float) -> str:
+    return "low" if load <= CUTS.low else "medium" if load <= CUTS.high else "high"
+
+
+@pytest.mark.usefixtures("settings")
+def test_every_server_has_the_next_48_hours(project: Project, champion: Callable[[Node], str]) -> None:
+    version = champion(AS_BEFORE)
+    run = forecast(project)
+    rows, load = table_of(run), hourly_load(project)
+    start = datetime(2016, 6, 10)
+    servers = sorted({server for server, _ in load})
+    assert len(servers) == 3
+    assert list(zip(rows["server"], rows["hour"], strict=True)) == [
+        (server, start + n * HOUR) for server in servers for n in range(48)
+    ]
+    assert rows["lead_hours"].to_list() == [*range(1, 49)] * 3
+    expected = [class_of(load.get((server, start + (n - 48) * HOUR), 0.0)) for server in servers for n in range(48)]
+    assert rows["prediction"].to_list() == expected
+    assert len(set(expected)) > 1
+    assert set(rows["source"]) == {"model"}
+    assert set(rows["model_version"]) == {version}
+    assert set(rows["origin"]) == {"2016-06-09T23"}
+    assert (rows["expected_load"] >= 0).all()
+    metrics = run.data.metrics
+    assert (metrics["rows_forecast"], metrics["servers"], metrics["servers_gone"]) == (144, 3, 0)
+    assert [metrics[f"rows_{name}"] for name in ("low", "medium", "high")] == [
+        expected.count(name) for name in ("low", "medium", "high")
+    ]
+    assert "3 servers × 48 hours from 2016-06-10 00:00:00" in project.say()
+
+
+@pytest.mark.usefixtures("settings")
+def test_again_is_answered_from_the_first_run_until_the_champion_changes(
+    project: Project, champion: Callable[[Node], str]
+) -> None:
+    champion(always(0))
+    first, again = forecast(project), forecast(project)
+    assert again.data.tags["workload_forecast.reused_run"] == first.info.run_id
+    second = champion(always(2))
+    other = forecast(project)
+    assert "workload_forecast.reused_run" not in other.data.tags
+    assert set(table_of(other)["prediction"]) == {"high"}
+    assert set(table_of(other)["model_version"]) == {second}
+
+
+def test_a_replay_says_what_would_have_been_said_then(
+    project: Project, settings: str, champion: Callable[[Node], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing from the asked time on enters, whatever came later; and servers in batches are answered the same."""
+    champion(AS_BEFORE)
+    replayed = forecast(project, "--as-of", "2016-06-06T11:30")
+    then: dict[str, Any] = {"to": "2016-06-06 11:59:59", "testFrom": "2016-06-05 00:00:00"}
+    content = Path(settings).read_text()
+    project.settings(**{**pl.read_json(content.encode()).rows(named=True)[0], **then})
+    monkeypatch.setattr(forecast_step, "BATCH_ROWS", 1)
+    told_then = forecast(project)
+    assert table_of(replayed).equals(table_of(told_then))
+    assert table_of(replayed)["hour"].min() == datetime(2016, 6, 6, 12)
+    folder = Path(told_then.data.tags["workload_forecast.result"])
+    assert len([*folder.rglob("*.parquet")]) == 3
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("as_of", ["2016-06-01", "2016-08-01"])
+def test_a_time_without_any_history_is_an_error(project: Project, champion: Callable[[Node], str], as_of: str) -> None:
+    champion(always(0))
+    given = ["forecast", "--model", project.experiment, "--config", "settings.json", "--as-of", as_of]
+    assert project.run(*given) == 3
+    assert "hourly load is known from 2016-06-01 00:00:00 to 2016-06-09 23:00:00" in project.say()
+
+
+@pytest.mark.usefixtures("settings")
+def test_without_a_champion_it_says_what_to_do(project: Project) -> None:
+    assert project.run("forecast", "--model", "nobody", "--config", "settings.json") != 0
+    assert "no version of nobody has the alias 'champion': train and promote one first (-e main)" in project.say()
+    assert not project.runs(step="etl")
+
+
+def test_the_first_hour_is_the_next_whole_one() -> None:
+    assert first_hour(datetime(2016, 6, 1, 12)) == datetime(2016, 6, 1, 12)
+    assert first_hour(datetime(2016, 6, 1, 12, 0, 1)) == datetime(2016, 6, 1, 13)

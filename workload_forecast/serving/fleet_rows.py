@@ -1,0 +1,40 @@
+"""What is said of some servers as rows of the forecast table."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from workload_forecast.schemas import EXPECTED_ERROR, EXPECTED_LOAD, FEATURE_NAMES, FORECAST, HORIZON_HOURS, LEAD
+from workload_forecast.serving.forecaster import Forecaster
+from workload_forecast.serving.history import HOUR
+
+
+def forecast_rows(
+    forecaster: Forecaster, history: pl.DataFrame, start: datetime, newest: datetime, version: str
+) -> pl.DataFrame:
+    """Return :data:`~workload_forecast.schemas.FORECAST` of every server of a history that forecasts can reach.
+
+    Args:
+        forecaster: of the model.
+        history: :data:`~workload_forecast.schemas.HOURLY_LOAD`, some servers; nothing from ``start`` on is used.
+        start: first of the 48 hours.
+        newest: the newest hour before it that was observed of any server.
+        version: of the model, to be written down.
+
+    Raises:
+        SettingsError, DataError: see :func:`~workload_forecast.serving.history.prepare`.
+    """
+    prepared = forecaster.prepare(history, start, known_until=newest)
+    said = pl.DataFrame(forecaster.answer(prepared, prepared.servers, start))
+    expected = {
+        name: pl.Series(prepared.features[:, :, FEATURE_NAMES.index(name)].reshape(-1)).fill_nan(None)
+        for name in (EXPECTED_LOAD, EXPECTED_ERROR)
+    }
+    lead = ((pl.col("hour") - pl.lit(start)).dt.total_hours() + 1).alias(LEAD)
+    origin = f"{start - HOUR:%Y-%m-%dT%H}"
+    rows = said.with_columns(lead, **expected, model_version=pl.lit(version), origin=pl.lit(origin))
+    if len(rows) != HORIZON_HOURS * len(prepared.servers):
+        raise RuntimeError("an answer has a row for each server and hour")
+    return rows.select(*FORECAST.columns)

@@ -1,0 +1,145 @@
+"""``forecast``: what the champion says of every server for the next 48 hours, or for those after any time before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow
+import narwhals as nw
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from workload_forecast.config import DEFAULT_MODEL
+from workload_forecast.engines.batches import ranges, read_all, read_batches, write_batch
+from workload_forecast.errors import DataError, ModelError
+from workload_forecast.features.build import LOOK_BACK_HOURS
+from workload_forecast.registry.promotion import CHAMPION, version_of
+from workload_forecast.schemas import CLASSES, FORECAST, HORIZON_HOURS, HOURLY_LOAD
+from workload_forecast.serving.fleet_rows import forecast_rows
+from workload_forecast.serving.forecaster import SOURCES, Forecaster
+from workload_forecast.serving.history import HOUR
+from workload_forecast.steps.etl import EtlOptions, perform_etl, tag_input
+from workload_forecast.steps.generate import data_source
+from workload_forecast.steps.lineage import log_table
+from workload_forecast.steps.published import place_of
+from workload_forecast.steps.runs import TAG, Result, Runs, Step, open_runs
+from workload_forecast.steps.served_model import fetch_compiled
+from workload_forecast.steps.stored_load import BATCH_ROWS, StoredLoad
+
+
+@dataclass(frozen=True)
+class ForecastOptions:
+    """Checked parameters of the entry point.
+
+    Attributes:
+        model: name in the registry.
+        alias: of the version that is asked.
+        as_of: forecast as if it were then: the first hour is the next whole one, nothing from it on is known. None: the
+            hours after the newest one of the data.
+    """
+
+    model: str = DEFAULT_MODEL
+    alias: str = CHAMPION
+    as_of: datetime | None = None
+
+
+def run_forecast(options: EtlOptions, wanted: ForecastOptions, *, reuse: bool) -> Result:
+    """Run the entry point; performs the ETL first if no finished run matches.
+
+    Raises:
+        ModelError: no version has the alias, or its model cannot be used.
+        DataError: nothing is known before ``as_of``, or nothing of the 33 days before it.
+    """
+    with open_runs("forecast", reuse=reuse) as runs:
+        version = version_of(MlflowClient(), wanted.model, wanted.alias)
+        if version is None:
+            raise ModelError(
+                f"no version of {wanted.model} has the alias '{wanted.alias}': train and promote one first (-e main)."
+            )
+        source = data_source(runs, options.settings)
+        with runs.child("etl"):
+            etl = perform_etl(runs, options, source)
+        tag_input(etl, source)
+        return perform_forecast(runs, options, wanted, version, etl)
+
+
+def perform_forecast(
+    runs: Runs, options: EtlOptions, wanted: ForecastOptions, version: ModelVersion, etl: Result
+) -> Result:
+    """Perform the step in the active run, or reuse a finished one."""
+    load = StoredLoad(runs.engine("duckdb"), etl.folder / HOURLY_LOAD.name)
+    start = first_hour(wanted.as_of) if wanted.as_of else load.ends[1] + HOUR
+    parameters = {"model": wanted.model, "model_version": str(version.version), "start": start}
+    mlflow.set_tags({f"{TAG}origin": f"{start - HOUR:%Y-%m-%dT%H}", f"{TAG}model_version": str(version.version)})
+    step = Step(
+        "forecast",
+        parameters,
+        {"etl": etl.key, "model": version.run_id or str(version.creation_timestamp)},
+        partial(_forecast, runs, load, version, start),
+        place_of(options.settings, "forecast", subset=etl.info["subset"]),
+    )
+    result = runs.perform(step)
+    _tell(runs, result)
+    return result
+
+
+def first_hour(as_of: datetime) -> datetime:
+    """Return the first hour that is to be forecast at a time."""
+    hour = as_of.replace(minute=0, second=0, microsecond=0)
+    return hour if hour == as_of else hour + HOUR
+
+
+def _forecast(runs: Runs, load: StoredLoad, version: ModelVersion, start: datetime, folder: Path) -> dict[str, Any]:
+    servers = _within_reach(load, start)
+    with TemporaryDirectory(prefix="workload-forecast-") as scratch:
+        forecaster = Forecaster.load(fetch_compiled(version, Path(scratch)))
+    past = nw.col("hour") < start
+    newest = read_all(HOURLY_LOAD, load.folder).filter(past).select(nw.col("hour").max()).collect("polars").item()
+    counts, written, done = dict.fromkeys((*SOURCES, *CLASSES), 0), 0, 0.0
+    batches = ranges(dict.fromkeys(servers, LOOK_BACK_HOURS + HORIZON_HOURS), BATCH_ROWS)
+    with runs.progress.stage("forecast: ask the model", lambda: done) as stage:
+        for number, (batch, percent) in enumerate(read_batches(HOURLY_LOAD, load.folder, batches)):
+            history = batch.filter(past, nw.col("server").is_in(servers)).collect("polars").to_native()
+            rows = forecast_rows(forecaster, history, start, newest, str(version.version))
+            written += write_batch(nw.from_native(rows.lazy()), FORECAST, folder / FORECAST.name, number)
+            for value in (*rows["source"], *rows["prediction"].drop_nulls()):
+                counts[value] += 1
+            done = percent
+        answered = written // HORIZON_HOURS
+        stage.detail = f"({answered:,} servers)"
+    metrics = {"rows_forecast": written, "servers": answered, "servers_gone": len(load.lives) - answered}
+    metrics |= {f"rows_{name}": count for name, count in counts.items()}
+    mlflow.log_metrics({name: float(number) for name, number in metrics.items()})
+    log_table(folder / FORECAST.name, FORECAST, "output")
+    return {"start": start, "newest": newest, "metrics": metrics}
+
+
+def _within_reach(load: StoredLoad, start: datetime) -> list[str]:
+    """The servers that were there before a start, and not so long ago that nothing can be said of them any more.
+
+    Raises:
+        DataError: there is none.
+    """
+    oldest = start - LOOK_BACK_HOURS * HOUR
+    found = [name for name, (first, last) in load.lives.items() if first < start and last >= oldest]
+    if not found:
+        first, last = load.ends
+        raise DataError(
+            f"nothing can be said of {start} and after: hourly load is known from {first} to {last}. Give an as_of "
+            f"after {first} and not more than {LOOK_BACK_HOURS // 24} days after {last}, or newer sessions."
+        )
+    return sorted(found)
+
+
+def _tell(runs: Runs, result: Result) -> None:
+    metrics = result.info["metrics"]
+    classes = ", ".join(f"{name} {metrics[f'rows_{name}']:,}" for name in CLASSES)
+    silent = f"; nothing can be said of {metrics['rows_none']:,}" if metrics["rows_none"] else ""
+    asked = f"{metrics['servers']:,} servers × {HORIZON_HOURS} hours from {result.info['start']}"
+    runs.progress.say(f"forecast: {asked}: {classes}{silent}")
+    runs.progress.say(f"forecast: table in {result.folder / FORECAST.name}")
