@@ -22,6 +22,7 @@ from pydantic.alias_generators import to_camel
 
 from workload_forecast.check_limits import CheckLimits
 from workload_forecast.errors import SettingsError
+from workload_forecast.plan_limits import PlanLimits
 from workload_forecast.source_limits import SourceLimits
 
 Duration = Literal["ONE_MONTH", "FULL", "CUSTOM"]
@@ -210,6 +211,7 @@ class Settings(BaseModel):
     class_weights: ClassWeights = ClassWeights()
     checks: CheckLimits = CheckLimits()
     sources: SourceLimits = SourceLimits()
+    planning: PlanLimits = PlanLimits()
 
     @field_validator("training_from", "test_from", "to")
     @classmethod

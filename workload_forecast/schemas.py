@@ -230,3 +230,21 @@ FORECAST = Table(
     key=("server", "hour"),
     partition_by=("origin",),
 )
+
+#: What to do with each server, for one forecast: see :mod:`workload_forecast.planning.plan`.
+CAPACITY_PLAN = Table(
+    "capacity_plan",
+    {
+        "server": TEXT,
+        "action": TEXT,  # consolidate, keep, scale_out
+        "machine": TEXT,  # the server whose machine it is to run on; itself where it stays
+        "reason": TEXT,
+        "confidence": DOUBLE,
+        "peak_load": DOUBLE,  # that is reckoned with
+        "peak_hour": TIMESTAMP,
+        "machines_missing": INTEGER,
+        "origin": TEXT,
+    },
+    key=("server",),
+    partition_by=("origin",),
+)

@@ -102,7 +102,14 @@ def test_every_server_has_the_next_48_hours(project: Project, champion: Callable
     assert [metrics[f"rows_{name}"] for name in ("low", "medium", "high")] == [
         expected.count(name) for name in ("low", "medium", "high")
     ]
-    assert "3 servers × 48 hours from 2016-06-10 00:00:00" in project.say()
+    heard = project.say()
+    assert "3 servers × 48 hours from 2016-06-10 00:00:00" in heard
+    plan = pl.read_parquet(Path(run.data.tags["workload_forecast.result"]) / "capacity_plan", hive_partitioning=True)
+    assert sorted(plan["server"]) == servers
+    assert metrics["machines_needed"] == plan["machine"].n_unique()
+    assert metrics["machines_saved"] == 3 - metrics["machines_needed"]
+    assert metrics["machine_capacity"] == max(load.values())
+    assert f"plan: {metrics['machines_saved']:.0f} of 3 machines can be saved" in heard
 
 
 @pytest.mark.usefixtures("settings")
@@ -133,7 +140,7 @@ def test_a_replay_says_what_would_have_been_said_then(
     assert table_of(replayed).equals(table_of(told_then))
     assert table_of(replayed)["hour"].min() == datetime(2016, 6, 6, 12)
     folder = Path(told_then.data.tags["workload_forecast.result"])
-    assert len([*folder.rglob("*.parquet")]) == 3
+    assert len([*(folder / FORECAST.name).rglob("*.parquet")]) == 3
 
 
 @pytest.mark.usefixtures("settings")
@@ -155,3 +162,18 @@ def test_without_a_champion_it_says_what_to_do(project: Project) -> None:
 def test_the_first_hour_is_the_next_whole_one() -> None:
     assert first_hour(datetime(2016, 6, 1, 12)) == datetime(2016, 6, 1, 12)
     assert first_hour(datetime(2016, 6, 1, 12, 0, 1)) == datetime(2016, 6, 1, 13)
+
+
+def test_limits_of_the_plan_make_another_plan_of_the_same_tables(
+    project: Project, settings: str, champion: Callable[[Node], str]
+) -> None:
+    champion(always(0))
+    roomy = {"machineCapacity": 1e9, "errors": 0, "minimumConfidence": 0.3}
+    content = pl.read_json(Path(settings).read_bytes()).rows(named=True)[0]
+    project.settings(**content, planning=roomy)
+    run = forecast(project)
+    assert (run.data.metrics["machines_saved"], run.data.metrics["machine_capacity"]) == (2, 1e9)
+    project.settings(**content, planning={**roomy, "pinned": sorted({server for server, _ in hourly_load(project)})})
+    assert forecast(project).data.metrics["machines_saved"] == 0
+    assert len(project.runs(step="etl")) == 2
+    assert project.runs(step="etl")[-1].data.tags["workload_forecast.reused_run"]

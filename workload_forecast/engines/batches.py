@@ -41,7 +41,8 @@ def ranges(rows: Mapping[str, int], at_most: int) -> list[Range]:
 def read_all(table: Table, folder: Path) -> Frame:
     """Return all stored rows, lazily."""
     files = sorted(folder.rglob("*.parquet"))  # listed here, because polars would take a path for a pattern
-    return table.select(nw.from_native(pl.scan_parquet(files, glob=False)))
+    stored = pl.scan_parquet(files, glob=False, hive_partitioning=bool(table.partition_by), try_parse_hive_dates=False)
+    return table.select(nw.from_native(stored))
 
 
 def read_batches(table: Table, folder: Path, batches: list[Range]) -> Iterator[tuple[Frame, float]]:

@@ -34,6 +34,7 @@ _NOT_OURS = {
     "checks",
     "sources",
     "class_weights",
+    "planning",
 }
 
 

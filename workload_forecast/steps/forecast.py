@@ -18,8 +18,10 @@ from workload_forecast.config import DEFAULT_MODEL
 from workload_forecast.engines.batches import ranges, read_all, read_batches, write_batch
 from workload_forecast.errors import DataError, ModelError
 from workload_forecast.features.build import LOOK_BACK_HOURS
+from workload_forecast.plan_limits import PlanLimits
+from workload_forecast.planning.plan import SCALE_OUT, make_plan
 from workload_forecast.registry.promotion import CHAMPION, version_of
-from workload_forecast.schemas import CLASSES, FORECAST, HORIZON_HOURS, HOURLY_LOAD
+from workload_forecast.schemas import CAPACITY_PLAN, CLASSES, FORECAST, HORIZON_HOURS, HOURLY_LOAD, PRIMARY_MEASURE
 from workload_forecast.serving.fleet_rows import forecast_rows
 from workload_forecast.serving.forecaster import SOURCES, Forecaster
 from workload_forecast.serving.history import HOUR
@@ -74,13 +76,15 @@ def perform_forecast(
     """Perform the step in the active run, or reuse a finished one."""
     load = StoredLoad(runs.engine("duckdb"), etl.folder / HOURLY_LOAD.name)
     start = first_hour(wanted.as_of) if wanted.as_of else load.ends[1] + HOUR
-    parameters = {"model": wanted.model, "model_version": str(version.version), "start": start}
+    limits = options.settings.planning
+    parameters: dict[str, Any] = {"model": wanted.model, "model_version": str(version.version), "start": start}
+    parameters["planning"] = limits.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     mlflow.set_tags({f"{TAG}origin": f"{start - HOUR:%Y-%m-%dT%H}", f"{TAG}model_version": str(version.version)})
     step = Step(
         "forecast",
         parameters,
         {"etl": etl.key, "model": version.run_id or str(version.creation_timestamp)},
-        partial(_forecast, runs, load, version, start),
+        partial(_forecast, runs, load, version, start, limits),
         place_of(options.settings, "forecast", subset=etl.info["subset"]),
     )
     result = runs.perform(step)
@@ -94,7 +98,9 @@ def first_hour(as_of: datetime) -> datetime:
     return hour if hour == as_of else hour + HOUR
 
 
-def _forecast(runs: Runs, load: StoredLoad, version: ModelVersion, start: datetime, folder: Path) -> dict[str, Any]:
+def _forecast(
+    runs: Runs, load: StoredLoad, version: ModelVersion, start: datetime, limits: PlanLimits, folder: Path
+) -> dict[str, Any]:
     servers = _within_reach(load, start)
     with TemporaryDirectory(prefix="workload-forecast-") as scratch:
         forecaster = Forecaster.load(fetch_compiled(version, Path(scratch)))
@@ -112,11 +118,37 @@ def _forecast(runs: Runs, load: StoredLoad, version: ModelVersion, start: dateti
             done = percent
         answered = written // HORIZON_HOURS
         stage.detail = f"({answered:,} servers)"
-    metrics = {"rows_forecast": written, "servers": answered, "servers_gone": len(load.lives) - answered}
+    metrics: dict[str, float] = {
+        "rows_forecast": written,
+        "servers": answered,
+        "servers_gone": len(load.lives) - answered,
+    }
     metrics |= {f"rows_{name}": count for name, count in counts.items()}
+    metrics |= _plan(runs, load, limits, start, folder)
     mlflow.log_metrics({name: float(number) for name, number in metrics.items()})
     log_table(folder / FORECAST.name, FORECAST, "output")
+    log_table(folder / CAPACITY_PLAN.name, CAPACITY_PLAN, "output")
     return {"start": start, "newest": newest, "metrics": metrics}
+
+
+def _plan(runs: Runs, load: StoredLoad, limits: PlanLimits, start: datetime, folder: Path) -> dict[str, float]:
+    """Write the capacity plan beside the forecast, and to the run as CSV; return what it amounts to."""
+    past = read_all(HOURLY_LOAD, load.folder).filter(nw.col("hour") < start)
+    greatest = past.select(nw.col(PRIMARY_MEASURE).max()).collect("polars").item()
+    with runs.progress.stage("forecast: plan") as stage:
+        table = read_all(FORECAST, folder / FORECAST.name).collect("polars").to_native()
+        plan = make_plan(table, limits, greatest)
+        write_batch(nw.from_native(plan.table.lazy()), CAPACITY_PLAN, folder / CAPACITY_PLAN.name, 0)
+        stage.detail = f"({plan.machines:,} machines)"
+    mlflow.log_text(plan.table.write_csv(), "plan/capacity_plan.csv")
+    return {
+        "machine_capacity": plan.capacity,
+        "machines_needed": plan.machines,
+        "machines_saved": len(plan.table) - plan.machines,
+        "machines_fewest": plan.fewest,
+        "machines_missing": plan.missing,
+        "servers_to_scale_out": int((plan.table["action"] == SCALE_OUT).sum()),
+    }
 
 
 def _within_reach(load: StoredLoad, start: datetime) -> list[str]:
@@ -142,4 +174,9 @@ def _tell(runs: Runs, result: Result) -> None:
     silent = f"; nothing can be said of {metrics['rows_none']:,}" if metrics["rows_none"] else ""
     asked = f"{metrics['servers']:,} servers × {HORIZON_HOURS} hours from {result.info['start']}"
     runs.progress.say(f"forecast: {asked}: {classes}{silent}")
-    runs.progress.say(f"forecast: table in {result.folder / FORECAST.name}")
+    runs.progress.say(
+        f"plan: {metrics['machines_saved']:,} of {metrics['servers']:,} machines can be saved (at most "
+        f"{metrics['servers'] - metrics['machines_fewest']:,}, if every server could move); "
+        f"{metrics['servers_to_scale_out']:,} servers need {metrics['machines_missing']:,} machines more"
+    )
+    runs.progress.say(f"tables: {result.folder / FORECAST.name}, {result.folder / CAPACITY_PLAN.name}")
