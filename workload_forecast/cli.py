@@ -230,6 +230,17 @@ def forecast(model: str, alias: str, as_of: datetime | None, reuse: bool, **opti
 
 
 @cli.command()
+@_options("model", "alias", *_DATA, "reuse")
+def replay(model: str, alias: str, reuse: bool, **options: Any) -> None:
+    """Hold the plans of the test period, as they would have been made then, against the loads that came."""
+    settings, selection = _settings(options["duration"], options["config"]), _selection(options)
+    from workload_forecast.steps.etl import EtlOptions
+    from workload_forecast.steps.replay import ReplayOptions, run_replay
+
+    run_replay(EtlOptions(settings, options["engine"], selection), ReplayOptions(model, alias), reuse=reuse)
+
+
+@cli.command()
 @_options("model", "why")
 def rollback(model: str, why: str) -> None:
     """Make the champion before the present one the champion again."""

@@ -210,8 +210,9 @@ FEATURES = Table(
 )
 
 #: What is said of each server for the hours that follow an origin, the newest hour that may be known: a row a server
-#: and hour. Class, probabilities and confidence are null where ``source`` is ``none``. The expected load, in units of
-#: the sessions' load, and its error (a trailing mean absolute error) are null where too little is known of the server.
+#: and hour. Class, probabilities and confidence are null where ``source`` is ``none``. The newest load known at the
+#: same hour of the day, the expected load, both in units of the sessions' load, and the latter's error (a trailing mean
+#: absolute error) are null where too little is known of the server.
 FORECAST = Table(
     "forecast",
     {
@@ -222,6 +223,7 @@ FORECAST = Table(
         **{f"probability_{name}": DOUBLE for name in CLASSES},
         "confidence": DOUBLE,
         "source": TEXT,
+        LAST_SAME_HOUR: DOUBLE,
         EXPECTED_LOAD: DOUBLE,
         EXPECTED_ERROR: DOUBLE,
         "model_version": TEXT,

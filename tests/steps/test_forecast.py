@@ -177,3 +177,46 @@ def test_limits_of_the_plan_make_another_plan_of_the_same_tables(
     assert forecast(project).data.metrics["machines_saved"] == 0
     assert len(project.runs(step="etl")) == 2
     assert project.runs(step="etl")[-1].data.tags["workload_forecast.reused_run"]
+
+
+def test_a_replay_holds_the_plans_of_the_test_period_against_what_came(
+    project: Project, settings: str, champion: Callable[[Node], str]
+) -> None:
+    """The plan of each day is that of a forecast of its own; what came of it is counted here in plain lines."""
+    champion(AS_BEFORE)
+    content = pl.read_json(Path(settings).read_bytes()).rows(named=True)[0]
+    limits = {"machineCapacity": 60.0, "margin": 0.0, "errors": 0.0, "minimumConfidence": 0.05}
+    project.settings(**{**content, "testFrom": "2016-06-07 00:00:00"}, planning=limits)
+    assert project.run("replay", "--model", project.experiment, "--config", "settings.json") == 0
+    run = project.runs(step="replay")[-1]
+    path = MlflowClient().download_artifacts(run.info.run_id, "replay/plans.csv")
+    table = pl.read_csv(path, try_parse_dates=True)
+    assert table["start"].unique().sort().to_list() == [datetime(2016, 6, 7), datetime(2016, 6, 8)]
+    load = hourly_load(project)
+    for row in table.filter(pl.col("forecast") == "model").rows(named=True):
+        made = forecast(project, "--as-of", row["start"].isoformat())
+        folder = Path(made.data.tags["workload_forecast.result"]) / "capacity_plan"
+        machine = dict(pl.read_parquet(folder).select("server", "machine").rows())
+        hours = [row["start"] + n * HOUR for n in range(48)]
+        sums = {(host, hour): 0.0 for host in set(machine.values()) for hour in hours}
+        for server, host in machine.items():
+            for hour in hours:
+                sums[host, hour] += load.get((server, hour), 0.0)
+        alone = sum(load.get((server, hour), 0.0) > 60.0 for server in machine for hour in hours)
+        assert row["machines"] == len(set(machine.values()))
+        assert row["overloads"] == sum(total > 60.0 for total in sums.values())
+        assert row["avoidable"] == row["overloads"] - alone
+    metrics = run.data.metrics
+    mine = table.filter(pl.col("forecast") == "model")
+    assert metrics["replay_model_machines_saved_share"] == pytest.approx(1 - mine["machines"].sum() / 6)
+    assert "2 plans, a day apart" in project.say()
+
+
+def test_a_test_period_without_48_hours_is_an_error(
+    project: Project, settings: str, champion: Callable[[Node], str]
+) -> None:
+    champion(always(0))
+    content = pl.read_json(Path(settings).read_bytes()).rows(named=True)[0]
+    project.settings(**{**content, "testFrom": "2016-06-08 01:00:00"})
+    assert project.run("replay", "--model", project.experiment, "--config", "settings.json") == 3
+    assert "has no 48 hours" in project.say()

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from workload_forecast.schemas import EXPECTED_ERROR, EXPECTED_LOAD, FEATURE_NAMES, FORECAST, HORIZON_HOURS, LEAD
+from workload_forecast.schemas import EXPECTED_FEATURES, FEATURE_NAMES, FORECAST, HORIZON_HOURS, LEAD
 from workload_forecast.serving.forecaster import Forecaster
 from workload_forecast.serving.history import HOUR
 
@@ -30,7 +30,7 @@ def forecast_rows(
     said = pl.DataFrame(forecaster.answer(prepared, prepared.servers, start))
     expected = {
         name: pl.Series(prepared.features[:, :, FEATURE_NAMES.index(name)].reshape(-1)).fill_nan(None)
-        for name in (EXPECTED_LOAD, EXPECTED_ERROR)
+        for name in EXPECTED_FEATURES
     }
     lead = ((pl.col("hour") - pl.lit(start)).dt.total_hours() + 1).alias(LEAD)
     origin = f"{start - HOUR:%Y-%m-%dT%H}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import mlflow
 import narwhals as nw
+import polars as pl
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
@@ -58,16 +60,24 @@ def run_forecast(options: EtlOptions, wanted: ForecastOptions, *, reuse: bool) -
         DataError: nothing is known before ``as_of``, or nothing of the 33 days before it.
     """
     with open_runs("forecast", reuse=reuse) as runs:
-        version = version_of(MlflowClient(), wanted.model, wanted.alias)
-        if version is None:
-            raise ModelError(
-                f"no version of {wanted.model} has the alias '{wanted.alias}': train and promote one first (-e main)."
-            )
+        version = asked_version(wanted.model, wanted.alias)
         source = data_source(runs, options.settings)
         with runs.child("etl"):
             etl = perform_etl(runs, options, source)
         tag_input(etl, source)
         return perform_forecast(runs, options, wanted, version, etl)
+
+
+def asked_version(model: str, alias: str) -> ModelVersion:
+    """Return the version that an alias names.
+
+    Raises:
+        ModelError: there is none.
+    """
+    version = version_of(MlflowClient(), model, alias)
+    if version is None:
+        raise ModelError(f"no version of {model} has the alias '{alias}': train and promote one first (-e main).")
+    return version
 
 
 def perform_forecast(
@@ -98,43 +108,73 @@ def first_hour(as_of: datetime) -> datetime:
     return hour if hour == as_of else hour + HOUR
 
 
+def batches_of_answers(
+    load: StoredLoad, forecaster: Forecaster, start: datetime, version: str
+) -> Iterator[tuple[pl.DataFrame, float]]:
+    """Yield :data:`~workload_forecast.schemas.FORECAST` of some servers after the other, and the percentage done.
+
+    Raises:
+        DataError: of no server anything is known that forecasts from ``start`` can reach.
+    """
+    past, nothing = nw.col("hour") < start, True
+    newest = read_all(HOURLY_LOAD, load.folder).filter(past).select(nw.col("hour").max()).collect("polars").item()
+    oldest = start - LOOK_BACK_HOURS * HOUR
+    servers = [name for name, (first, last) in load.lives.items() if first < start and last >= oldest]
+    batches = ranges(dict.fromkeys(servers, LOOK_BACK_HOURS + HORIZON_HOURS), BATCH_ROWS)
+    for batch, percent in read_batches(HOURLY_LOAD, load.folder, batches):
+        history = batch.filter(past, nw.col("server").is_in(servers)).collect("polars").to_native()
+        rows = forecast_rows(forecaster, history, start, newest, version)
+        if len(rows):
+            nothing = False
+            yield rows, percent
+    if nothing:
+        first, last = load.ends
+        raise DataError(
+            f"nothing can be said of {start} and after: hourly load is known from {first} to {last}. Give an as_of "
+            f"after {first} and not more than {LOOK_BACK_HOURS // 24} days after {last}, or newer sessions."
+        )
+
+
+def greatest_load(load: StoredLoad, start: datetime) -> float:
+    """Return the greatest load of an hour before a start, of any server."""
+    past = read_all(HOURLY_LOAD, load.folder).filter(nw.col("hour") < start)
+    return float(past.select(nw.col(PRIMARY_MEASURE).max()).collect("polars").item())
+
+
 def _forecast(
     runs: Runs, load: StoredLoad, version: ModelVersion, start: datetime, limits: PlanLimits, folder: Path
 ) -> dict[str, Any]:
-    servers = _within_reach(load, start)
-    with TemporaryDirectory(prefix="workload-forecast-") as scratch:
-        forecaster = Forecaster.load(fetch_compiled(version, Path(scratch)))
-    past = nw.col("hour") < start
-    newest = read_all(HOURLY_LOAD, load.folder).filter(past).select(nw.col("hour").max()).collect("polars").item()
+    forecaster, number = load_forecaster(version), str(version.version)
     counts, written, done = dict.fromkeys((*SOURCES, *CLASSES), 0), 0, 0.0
-    batches = ranges(dict.fromkeys(servers, LOOK_BACK_HOURS + HORIZON_HOURS), BATCH_ROWS)
     with runs.progress.stage("forecast: ask the model", lambda: done) as stage:
-        for number, (batch, percent) in enumerate(read_batches(HOURLY_LOAD, load.folder, batches)):
-            history = batch.filter(past, nw.col("server").is_in(servers)).collect("polars").to_native()
-            rows = forecast_rows(forecaster, history, start, newest, str(version.version))
-            written += write_batch(nw.from_native(rows.lazy()), FORECAST, folder / FORECAST.name, number)
+        for at, (rows, percent) in enumerate(batches_of_answers(load, forecaster, start, number)):
+            written += write_batch(nw.from_native(rows.lazy()), FORECAST, folder / FORECAST.name, at)
             for value in (*rows["source"], *rows["prediction"].drop_nulls()):
                 counts[value] += 1
             done = percent
-        answered = written // HORIZON_HOURS
-        stage.detail = f"({answered:,} servers)"
-    metrics: dict[str, float] = {
-        "rows_forecast": written,
-        "servers": answered,
-        "servers_gone": len(load.lives) - answered,
-    }
-    metrics |= {f"rows_{name}": count for name, count in counts.items()}
-    metrics |= _plan(runs, load, limits, start, folder)
-    mlflow.log_metrics({name: float(number) for name, number in metrics.items()})
+        servers = written // HORIZON_HOURS
+        stage.detail = f"({servers:,} servers)"
+    metrics: dict[str, float] = {"rows_forecast": written, "servers": servers}
+    metrics |= {"servers_gone": len(load.lives) - servers, **{f"rows_{name}": n for name, n in counts.items()}}
+    metrics |= _plan(runs, limits, greatest_load(load, start), folder)
+    mlflow.log_metrics({name: float(value) for name, value in metrics.items()})
     log_table(folder / FORECAST.name, FORECAST, "output")
     log_table(folder / CAPACITY_PLAN.name, CAPACITY_PLAN, "output")
-    return {"start": start, "newest": newest, "metrics": metrics}
+    return {"start": start, "metrics": metrics}
 
 
-def _plan(runs: Runs, load: StoredLoad, limits: PlanLimits, start: datetime, folder: Path) -> dict[str, float]:
+def load_forecaster(version: ModelVersion) -> Forecaster:
+    """Return a registered version, ready to be asked.
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    with TemporaryDirectory(prefix="workload-forecast-") as scratch:
+        return Forecaster.load(fetch_compiled(version, Path(scratch)))
+
+
+def _plan(runs: Runs, limits: PlanLimits, greatest: float, folder: Path) -> dict[str, float]:
     """Write the capacity plan beside the forecast, and to the run as CSV; return what it amounts to."""
-    past = read_all(HOURLY_LOAD, load.folder).filter(nw.col("hour") < start)
-    greatest = past.select(nw.col(PRIMARY_MEASURE).max()).collect("polars").item()
     with runs.progress.stage("forecast: plan") as stage:
         table = read_all(FORECAST, folder / FORECAST.name).collect("polars").to_native()
         plan = make_plan(table, limits, greatest)
@@ -149,23 +189,6 @@ def _plan(runs: Runs, load: StoredLoad, limits: PlanLimits, start: datetime, fol
         "machines_missing": plan.missing,
         "servers_to_scale_out": int((plan.table["action"] == SCALE_OUT).sum()),
     }
-
-
-def _within_reach(load: StoredLoad, start: datetime) -> list[str]:
-    """The servers that were there before a start, and not so long ago that nothing can be said of them any more.
-
-    Raises:
-        DataError: there is none.
-    """
-    oldest = start - LOOK_BACK_HOURS * HOUR
-    found = [name for name, (first, last) in load.lives.items() if first < start and last >= oldest]
-    if not found:
-        first, last = load.ends
-        raise DataError(
-            f"nothing can be said of {start} and after: hourly load is known from {first} to {last}. Give an as_of "
-            f"after {first} and not more than {LOOK_BACK_HOURS // 24} days after {last}, or newer sessions."
-        )
-    return sorted(found)
 
 
 def _tell(runs: Runs, result: Result) -> None:
