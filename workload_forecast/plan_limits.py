@@ -18,9 +18,9 @@ class PlanLimits(BaseModel):
     )
     margin: float = Field(default=0.1, ge=0, lt=1, description="Share of the capacity that stays free.")
     errors: float = Field(
-        default=2.0, ge=0, allow_inf_nan=False, description="Usual errors that are added to each expected load."
+        default=0.5, ge=0, allow_inf_nan=False, description="Usual errors that are added to the expected load."
     )
-    minimum_confidence: float = Field(default=0.6, ge=0, le=1, description="Probability below which nothing is done.")
+    minimum_confidence: float = Field(default=0.5, ge=0, le=1, description="Probability below which nothing is done.")
     pinned: tuple[str, ...] = Field(default=(), description="Servers that must keep their machine.")
     groups: Mapping[str, tuple[str, ...]] = Field(
         default={}, description="Servers by group: machines are shared within one; those that are in none are one."

@@ -17,47 +17,51 @@ import numpy.typing as npt
 Profiles = npt.NDArray[np.float64]
 
 
-def pack(profiles: Profiles, limit: float, movable: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def pack(loads: Profiles, errors: Profiles, limit: float, movable: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Return the machine that each server is to run on, as the position of the server whose machine it is now.
 
     Every server has a machine of its own now. Servers that may not move keep theirs, and the room beside them is used
     first; the largest of the others comes first, and goes to the first machine with room in every hour, else stays.
+    Room has a machine for the sum of the loads on it and for the error of that sum: errors of several servers seldom
+    come at once, so that of the sum is the root of the sum of their squares.
     Equal input gives an equal plan: of two alike, the one that stands first comes first.
 
     Args:
-        profiles: loads that are to be reckoned with; none is negative.
-        limit: load that no machine with several servers may exceed in any hour; a server that exceeds it by itself
-            keeps its machine, and nobody joins it.
+        loads: that are expected; none is negative.
+        errors: of these, that are to be reckoned with.
+        limit: that no machine with several servers may exceed in any hour; a server that exceeds it by itself keeps its
+            machine, and nobody joins it.
         movable: which servers may move.
     """
-    count, hours = profiles.shape
-    machine = np.arange(count)
-    peaks = profiles.max(axis=1, initial=0.0)
+    count, hours = loads.shape
+    machine, squares = np.arange(count), errors * errors
+    peaks = (loads + errors).max(axis=1, initial=0.0)
     free_to_go = movable & (peaks <= limit)
-    open_at = np.flatnonzero(~free_to_go)
-    # room for the machines that are open, in the order in which they are tried
-    used = np.empty((count, hours))
-    used[: len(open_at)] = profiles[open_at]
-    opened = list(open_at)
-    for server in sorted(np.flatnonzero(free_to_go), key=lambda at: (-peaks[at], at)):
-        fits = (used[: len(opened)] + profiles[server] <= limit).all(axis=1)
-        first = int(np.argmax(fits)) if len(fits) else 0
-        if len(fits) and fits[first]:
-            used[first] += profiles[server]
-            machine[server] = opened[first]
-        else:
-            used[len(opened)] = profiles[server]
+    opened = np.flatnonzero(~free_to_go).tolist()
+    # of the machines that are open, in the order in which they are tried
+    load, square = np.empty((count, hours)), np.empty((count, hours))
+    load[: len(opened)], square[: len(opened)] = loads[opened], squares[opened]
+    for server in sorted(np.flatnonzero(free_to_go).tolist(), key=lambda at: (-peaks[at], at)):
+        there = slice(len(opened))
+        fits = (load[there] + loads[server] + np.sqrt(square[there] + squares[server]) <= limit).all(axis=1)
+        first = int(fits.argmax()) if fits.any() else len(opened)
+        if first == len(opened):
             opened.append(server)
+            load[first], square[first] = loads[server], squares[server]
+        else:
+            load[first] += loads[server]
+            square[first] += squares[server]
+            machine[server] = opened[first]
     return machine
 
 
-def fewest_machines(profiles: Profiles, limit: float) -> int:
-    """Return how many machines the servers need at least, however they are packed: their sum must fit in every hour.
+def fewest_machines(loads: Profiles, errors: Profiles, limit: float) -> int:
+    """Return how many machines the servers need at least, however they are packed: the loads must fit in every hour.
 
     A server that exceeds the limit by itself counts as one machine, alone.
     """
-    alone = profiles.max(axis=1, initial=0.0) > limit
-    busiest = profiles[~alone].sum(axis=0).max(initial=0.0)
+    alone = (loads + errors).max(axis=1, initial=0.0) > limit
+    busiest = loads[~alone].sum(axis=0).max(initial=0.0)
     # a sum that fits but for its last bits does not need a machine more
     return int(alone.sum()) + int(np.ceil(np.round(busiest / limit, 9)))
 

@@ -10,7 +10,8 @@ action           when
 ``keep``         all others; ``reason`` says why
 ===============  ==============================================================================================
 
-What is reckoned with in an hour is the expected load and a number of its usual errors.
+What is reckoned with in an hour is the expected load and a number of its usual errors, for a machine with several
+servers those of their sum.
 """
 
 from __future__ import annotations
@@ -67,9 +68,15 @@ class _Fleet:
 
     servers: npt.NDArray[np.str_]
     hours: npt.NDArray[np.datetime64]
-    loads: Profiles  #: that are reckoned with
+    loads: Profiles  #: that are expected
+    errors: Profiles  #: of these, that are reckoned with
     low: Profiles
     high: Profiles
+
+    @property
+    def reckoned(self) -> Profiles:
+        """What one server by itself needs room for."""
+        return self.loads + self.errors
 
     @property
     def unknown(self) -> Flags:
@@ -91,7 +98,7 @@ def make_plan(forecast: pl.DataFrame, limits: PlanLimits, greatest_load: float) 
     fleet = _read(forecast, limits.errors)
     capacity = limits.machine_capacity or greatest_load
     usable = capacity * (1 - limits.margin)
-    too_much = fleet.loads > usable  # which no unknown load is
+    too_much = fleet.reckoned > usable  # which no unknown load is
     exceeds = too_much.any(axis=1)
     low, high = np.nan_to_num(fleet.low.mean(axis=1)), _mean_where(fleet.high, too_much)
     likely_low, likely_high = low >= limits.minimum_confidence, high >= limits.minimum_confidence
@@ -104,8 +111,8 @@ def make_plan(forecast: pl.DataFrame, limits: PlanLimits, greatest_load: float) 
         ["unknown", "shares", "exceeds", "may_exceed", "hosts", "pinned", "no_room"],
         "in_use",
     )
-    loads = np.nan_to_num(fleet.loads)
-    missing = np.where(scaled, np.ceil(np.round(loads.max(axis=1) / usable, 9)) - 1, 0).astype(np.int64)
+    peaks = np.nan_to_num(fleet.reckoned)
+    missing = np.where(scaled, np.ceil(np.round(peaks.max(axis=1) / usable, 9)) - 1, 0).astype(np.int64)
     known = pl.when(pl.col("reason") != "unknown")
     table = pl.DataFrame(
         {
@@ -114,12 +121,13 @@ def make_plan(forecast: pl.DataFrame, limits: PlanLimits, greatest_load: float) 
             "machine": fleet.servers[machine],
             "reason": reason,
             "confidence": np.where(exceeds, high, low),
-            "peak_load": loads.max(axis=1),
-            "peak_hour": fleet.hours[loads.argmax(axis=1)],
+            "peak_load": peaks.max(axis=1),
+            "peak_hour": fleet.hours[peaks.argmax(axis=1)],
             "machines_missing": missing,
         }
     ).with_columns(known.then(pl.col("confidence", "peak_load", "peak_hour")), origin=pl.lit(forecast["origin"][0]))
-    fewest = fewest_machines(loads[~fleet.unknown], usable) + int(fleet.unknown.sum())
+    known_ones = ~fleet.unknown
+    fewest = fewest_machines(fleet.loads[known_ones], fleet.errors[known_ones], usable) + int(fleet.unknown.sum())
     return Plan(table.select(*CAPACITY_PLAN.columns), capacity, len({*machine.tolist()}), fewest, int(missing.sum()))
 
 
@@ -131,8 +139,8 @@ def _read(forecast: pl.DataFrame, errors: float) -> _Fleet:
         raise DataError("a plan needs the forecast of one origin, with the same hours for each server. Forecast again.")
     names = (EXPECTED_LOAD, EXPECTED_ERROR, "probability_low", "probability_high")
     load, error, low, high = (rows[name].to_numpy().reshape(len(servers), len(hours)) for name in names)
-    loads = np.maximum(load + errors * np.nan_to_num(error), 0.0)
-    return _Fleet(servers.to_numpy().astype(str), hours.to_numpy(), loads, low, high)
+    allowed = errors * np.nan_to_num(error)
+    return _Fleet(servers.to_numpy().astype(str), hours.to_numpy(), np.maximum(load, 0.0), allowed, low, high)
 
 
 def _pack_groups(fleet: _Fleet, usable: float, movable: Flags, limits: PlanLimits) -> npt.NDArray[np.int64]:
@@ -143,7 +151,7 @@ def _pack_groups(fleet: _Fleet, usable: float, movable: Flags, limits: PlanLimit
     machine = np.arange(len(groups))
     for group in sorted({*groups.tolist()}):
         own = np.flatnonzero(groups == group)
-        machine[own] = own[pack(loads[own], usable, movable[own])]
+        machine[own] = own[pack(loads[own], fleet.errors[own], usable, movable[own])]
     return machine
 
 
