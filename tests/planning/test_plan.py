@@ -146,6 +146,13 @@ def test_no_shared_machine_is_too_full_and_nobody_is_lost(fleet: dict[str, list[
             assert all(fsum(load or 0 for load in hour) + error <= 9 + 1e-9 for hour in zip(*loads, strict=True))
 
 
+def test_an_idle_fleet_needs_a_capacity() -> None:
+    servers = {"a": said([0]), "b": said([0])}
+    with pytest.raises(DataError, match=r"set planning\.machineCapacity"):
+        make_plan(forecast(servers), PlanLimits(), 0.0)
+    assert make_plan(forecast(servers), TEN, 0.0).machines == 1
+
+
 def test_a_forecast_with_holes_is_refused() -> None:
     whole = forecast({"a": said([1, 2]), "b": said([1, 2])})
     for broken in (whole.head(3), whole.head(0), whole.with_columns(origin=pl.Series(["x", "x", "x", "y"]))):

@@ -93,10 +93,13 @@ def make_plan(forecast: pl.DataFrame, limits: PlanLimits, greatest_load: float) 
         greatest_load: of an hour, that any server had; the capacity of a machine where the limits name none.
 
     Raises:
-        DataError: the forecast is empty, or is not of one origin with the same hours for each server.
+        DataError: the forecast is empty, or is not of one origin with the same hours for each server; or the capacity
+            is unknown.
     """
     fleet = _read(forecast, limits.errors)
     capacity = limits.machine_capacity or greatest_load
+    if not capacity > 0:
+        raise DataError("no server ever had a load, so a machine's capacity is unknown: set planning.machineCapacity.")
     usable = capacity * (1 - limits.margin)
     too_much = fleet.reckoned > usable  # which no unknown load is
     exceeds = too_much.any(axis=1)
