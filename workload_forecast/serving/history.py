@@ -208,7 +208,7 @@ def _features(
             extend_hours=extend_hours,
         )
     # filtered afterwards: polars adds in another order where it pushes a filter down
-    made: pl.DataFrame = table.to_native().collect()
+    made: pl.DataFrame = table.to_native().collect(engine="in-memory")
     return made.filter(pl.col("hour") >= start).sort("server", "hour")
 
 
