@@ -12,7 +12,7 @@ from tests.steps.conftest import Project
 
 FIRST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 3, 23, 59, 59)
 HEAVY = {
-    *("pyspark", "py4j", "matplotlib", "sklearn", "scipy", "pandas", "polars", "xgboost", "hyperopt", "treelite"),
+    *("pyspark", "py4j", "matplotlib", "sklearn", "scipy", "pandas", "xgboost", "hyperopt", "treelite"),
     *("azure", "fastapi", "starlette", "uvicorn", "flask"),
 }
 HEAVY_IN_MLFLOW = {f"mlflow.{name}" for name in ("pyfunc", "pyspark", "server", "sklearn", "spark", "xgboost")}

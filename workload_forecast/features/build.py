@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import narwhals as nw
 
-from workload_forecast.features.expected import REACH_HOURS, SURPRISE, expected_back, expected_near, with_expected
+from workload_forecast.features.expected import (
+    ERRORS_REACH_HOURS,
+    REACH_HOURS,
+    SURPRISE,
+    expected_back,
+    expected_near,
+    with_expected,
+)
 from workload_forecast.features.grid import MissingHours, complete_grid
 from workload_forecast.features.lags import back_name, hours_back, lag_columns, same_hour_mean
 from workload_forecast.features.leads import at_leads, expected_columns, fading
@@ -23,6 +32,8 @@ from workload_forecast.schemas import (
 #: How many hours before its own a row's features may reach.
 LOOK_BACK_HOURS = max(*LAG_HOURS, REACH_HOURS)
 
+HOUR = timedelta(hours=1)
+
 #: Stands for the expected error of a server that is too new for one.
 SPREAD = "total_load_std_7d"
 
@@ -33,6 +44,7 @@ def build_features(
     *,
     missing_hours: MissingHours,
     extend_hours: int = 0,
+    since: datetime | None = None,
 ) -> Frame:
     """Return the feature table of the hourly peaks (requirements: *feature engineering*), each row 48 hours ahead.
 
@@ -44,6 +56,7 @@ def build_features(
         calendar: :data:`~workload_forecast.schemas.CALENDAR`, covering the hours that are wanted.
         missing_hours: see :func:`~workload_forecast.features.grid.complete_grid`.
         extend_hours: hours after each server's last observed one that get features too; their label is null.
+        since: first hour whose row is wanted; None: all. What only older rows need is not made.
 
     Returns:
         :data:`~workload_forecast.schemas.FEATURES`, one row per server and hour of the complete grid.
@@ -52,7 +65,7 @@ def build_features(
         SettingsError: see :func:`~workload_forecast.features.grid.complete_grid`.
         SchemaError: a column of ``hourly`` or ``calendar`` is missing.
     """
-    hours = _hours(hourly, calendar, missing_hours, extend_hours)
+    hours = _hours(hourly, calendar, missing_hours, extend_hours, since)
     before = nw.col(back_name(SURPRISE, HORIZON_HOURS))
     rows = hours.with_columns(**expected_columns(before, fading(HORIZON_HOURS), HORIZON_HOURS, SPREAD))
     return FEATURES.select(rows.with_columns(nw.lit(HORIZON_HOURS).alias(LEAD)))
@@ -66,13 +79,15 @@ def build_lead_features(
     origins: nw.Expr,
     missing_hours: MissingHours,
     extend_hours: int = 0,
+    since: datetime | None = None,
 ) -> Frame:
     """Return feature rows of several leads: what is known at an origin of each of the hours that follow it.
 
     A row depends on nothing newer than its origin. That of a lead of 48 hours is the row of :func:`build_features`.
 
     Args:
-        hourly, calendar, missing_hours, extend_hours: see :func:`build_features`.
+        hourly, calendar, missing_hours, extend_hours, since: see :func:`build_features`; origins before ``since`` are
+            left out, too.
         leads: :func:`~workload_forecast.features.leads.lead_columns` as a frame: the leads that are wanted.
         origins: which hours of the grid are origins, as a condition on ``hour`` and the calendar.
 
@@ -82,16 +97,23 @@ def build_lead_features(
     Raises:
         SettingsError, SchemaError: see :func:`build_features`.
     """
-    hours = _hours(hourly, calendar, missing_hours, extend_hours)
+    hours = _hours(hourly, calendar, missing_hours, extend_hours, since)
     return FEATURES.select(at_leads(hours, leads, origins, SPREAD))
 
 
-def _hours(hourly: Frame, calendar: Frame, missing_hours: MissingHours, extend_hours: int) -> Frame:
+def _hours(
+    hourly: Frame, calendar: Frame, missing_hours: MissingHours, extend_hours: int, since: datetime | None
+) -> Frame:
     """All that is known of an hour by itself, whenever it is forecast."""
     dates = CALENDAR.select(calendar)
     grid = complete_grid(HOURLY_LOAD.select(hourly), dates, missing_hours=missing_hours, extend_hours=extend_hours)
     history = with_trailing(grid, near=expected_near(), also=lag_columns() | expected_back())
     own = trailing_columns() | {"total_load_same_hour_mean_7d": same_hour_mean()}
     # what is done goes through the passes that the expected load takes alone: sorting the servers again costs more
-    hours = with_expected(history.with_columns(**own), (*LAG_FEATURES, *own))
-    return hours.with_columns(**hours_back([SURPRISE], [HORIZON_HOURS])).join(dates, on="hour", how="left")
+    history = _from(history.with_columns(**own), since and since - ERRORS_REACH_HOURS * HOUR)
+    hours = with_expected(history, (*LAG_FEATURES, *own)).with_columns(**hours_back([SURPRISE], [HORIZON_HOURS]))
+    return _from(hours, since).join(dates, on="hour", how="left")
+
+
+def _from(rows: Frame, first: datetime | None) -> Frame:
+    return rows.filter(nw.col("hour") >= first) if first else rows

@@ -52,9 +52,11 @@ TINY = 1e-9
 #: The surprise: weights of the newest hour and of the mean of the newest six, each hour cut to so many errors.
 NEWEST, NEWEST_SIX, CUT = 0.3, 0.2, 4.0
 
-#: Oldest hour, before the one that is forecast, that the mixtures, their errors and the surprise reach: a surprise five
-#: hours before the origin is measured by errors of two weeks, of forecasts made of the two weeks before.
-REACH_HOURS = HORIZON_HOURS + 5 + (DAY + DAY * ERROR_DAYS - 1) + (DAY * (DAYS + 1) + DAY - 1)
+#: Oldest hour, before the one that is forecast, whose forecasts matter: a surprise five hours before the origin is
+#: measured by errors of two weeks.
+ERRORS_REACH_HOURS = HORIZON_HOURS + 5 + (DAY + DAY * ERROR_DAYS - 1)
+#: Oldest hour whose load matters: those forecasts are made of the two weeks before.
+REACH_HOURS = ERRORS_REACH_HOURS + (DAY * (DAYS + 1) + DAY - 1)
 
 _FOUR_HOURS, _BLOCKS, _DAYS = tuple(range(4)), tuple(range(0, DAY, 4)), tuple(range(0, DAY * ERROR_DAYS, DAY))
 _SMOOTH = "_smoothed"

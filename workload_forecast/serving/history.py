@@ -197,7 +197,7 @@ def _features(
     extend_hours = LOOK_BACK_HOURS + hours  # to the end of the calendar, whenever the server was last seen
     history = nw.from_native(rows.lazy())
     if origin is None:
-        table = build_features(history, calendar, missing_hours=missing_hours, extend_hours=extend_hours)
+        table = build_features(history, calendar, missing_hours=missing_hours, extend_hours=extend_hours, since=start)
     else:
         table = build_lead_features(
             history,
@@ -206,6 +206,7 @@ def _features(
             origins=nw.col("hour") == origin,
             missing_hours=missing_hours,
             extend_hours=extend_hours,
+            since=min(origin, start),
         )
     # filtered afterwards: polars adds in another order where it pushes a filter down
     made: pl.DataFrame = table.to_native().collect(engine="in-memory")

@@ -79,12 +79,13 @@ def count_lines(path: Path) -> int:
     with open_binary(path) as stream:
         head = stream.read(len(BOM_UTF8)).removeprefix(BOM_UTF8)
         for chunk in chain([head] if head else [], iter(partial(stream.read, _CHUNK_BYTES), b"")):
-            if _MIXED_END in before + chunk and re.search(_MIXED_END + rb"[^\n]", before + chunk):
+            seen = before + chunk
+            if _MIXED_END in seen and re.search(_MIXED_END + rb"[^\n]", seen):
                 raise DataError(
                     f"{path} mixes its ends of lines: after CR LF there is a CR alone, so that the next line would be "
                     "misread. Write the file with one kind (`tr -d '\\r'`), or read it with the engine spark."
                 )
-            before = chunk[-len(_MIXED_END) :]
+            before = seen[-len(_MIXED_END) :]
             data = np.frombuffer(chunk, dtype=np.uint8)
             ends = (data == _LF) | (data == _CR)
             lines += int(np.count_nonzero(ends[:-1] > ends[1:])) + (ended and not ends[0])
