@@ -120,6 +120,15 @@ def test_extending_changes_no_row_within_the_history(light_backend: Backend) -> 
     assert len(extended) == len(plain) + 48
 
 
+def test_rows_from_an_hour_on_are_those_of_the_whole(light_backend: Backend) -> None:
+    """What only older rows need is left out, and nothing else."""
+    rows = noisy(1000, seed=4) + noisy(300, seed=5, server="b")
+    whole = by_key(features(light_backend, rows), KEY)
+    for first in (at(0), at(290), at(900)):
+        late = by_key(features(light_backend, rows, since=first), KEY)
+        assert late == {key: row for key, row in whole.items() if row["hour"] >= first}
+
+
 def test_another_server_changes_nothing_for_the_first(light_backend: Backend) -> None:
     alone = noisy(250, seed=5)
     together = [*noisy(400, seed=6, server="0"), *alone, *noisy(300, seed=7, server="b")]

@@ -1,7 +1,7 @@
-"""Tables worked on in this process's memory, some servers at a time: it does not grow with the fleet.
+"""Tables worked on in this process's memory, some servers at a time, so that a batch is as large as it may be.
 
 What depends on nothing but a server's own rows needs neither a database nor a cluster. polars makes the features of
-such a batch in a third of the processor time that DuckDB takes, and before Spark has planned them
+such a batch in less than half of the processor time that DuckDB takes, and before Spark has planned them
 (``docs/performance.md``).
 """
 

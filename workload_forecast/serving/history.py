@@ -208,7 +208,7 @@ def _features(
             extend_hours=extend_hours,
             since=min(origin, start),
         )
-    # filtered afterwards: polars adds in another order where it pushes a filter down
+    # between the newest hour and the start there may be hours that nobody asks for
     made: pl.DataFrame = table.to_native().collect(engine="in-memory")
     return made.filter(pl.col("hour") >= start).sort("server", "hour")
 

@@ -60,24 +60,24 @@ def run_forecast(options: EtlOptions, wanted: ForecastOptions, *, reuse: bool) -
         DataError: nothing is known before ``as_of``, or nothing of the 33 days before it.
     """
     with open_runs("forecast", reuse=reuse) as runs:
-        version = asked_version(wanted.model, wanted.alias)
-        source = data_source(runs, options.settings)
-        with runs.child("etl"):
-            etl = perform_etl(runs, options, source)
-        tag_input(etl, source)
+        version, etl = version_and_etl(runs, options, wanted.model, wanted.alias)
         return perform_forecast(runs, options, wanted, version, etl)
 
 
-def asked_version(model: str, alias: str) -> ModelVersion:
-    """Return the version that an alias names.
+def version_and_etl(runs: Runs, options: EtlOptions, model: str, alias: str) -> tuple[ModelVersion, Result]:
+    """Return the version that an alias names, and the ETL's result, which is made in a nested run if it is not there.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is no such version, which is said before any work is done.
     """
     version = version_of(MlflowClient(), model, alias)
     if version is None:
         raise ModelError(f"no version of {model} has the alias '{alias}': train and promote one first (-e main).")
-    return version
+    source = data_source(runs, options.settings)
+    with runs.child("etl"):
+        etl = perform_etl(runs, options, source)
+    tag_input(etl, source)
+    return version, etl
 
 
 def perform_forecast(

@@ -19,9 +19,8 @@ from workload_forecast.registry.promotion import CHAMPION
 from workload_forecast.schemas import HORIZON_HOURS, HOURLY_LOAD, PRIMARY_MEASURE
 from workload_forecast.serving.forecaster import Forecaster
 from workload_forecast.serving.history import HOUR
-from workload_forecast.steps.etl import EtlOptions, perform_etl, tag_input
-from workload_forecast.steps.forecast import asked_version, batches_of_answers, greatest_load, load_forecaster
-from workload_forecast.steps.generate import data_source
+from workload_forecast.steps.etl import EtlOptions
+from workload_forecast.steps.forecast import batches_of_answers, greatest_load, load_forecaster, version_and_etl
 from workload_forecast.steps.runs import Runs, open_runs
 from workload_forecast.steps.stored_load import StoredLoad
 
@@ -51,11 +50,7 @@ def run_replay(options: EtlOptions, wanted: ReplayOptions, *, reuse: bool) -> pl
         DataError: the test period has no 48 hours.
     """
     with open_runs("replay", reuse=reuse) as runs:
-        version = asked_version(wanted.model, wanted.alias)
-        source = data_source(runs, options.settings)
-        with runs.child("etl"):
-            etl = perform_etl(runs, options, source)
-        tag_input(etl, source)
+        version, etl = version_and_etl(runs, options, wanted.model, wanted.alias)
         runs.begin("replay", {"model": wanted.model, "model_version": str(version.version)})
         load = StoredLoad(runs.engine("duckdb"), etl.folder / HOURLY_LOAD.name)
         table = _replay(runs, options, load, load_forecaster(version), str(version.version))
