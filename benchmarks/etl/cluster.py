@@ -1,7 +1,9 @@
 """``python -m benchmarks.etl.cluster compare``: a job on a standalone cluster of one worker, and of two.
 
-Every worker has one core, so that two could be twice as fast. Master, workers and driver are processes of this machine,
-on the loopback interface; the driver does little but wait.
+Every worker is held to a core of its own, with all that its JVMs do beside the tasks (compiling, collecting garbage):
+else a single worker would use the second core too, and a second worker seem to bring less. Master, workers and driver
+are processes of this machine, on the loopback interface. The bare job is the control: what a second worker brings to
+plain Spark here, where driver and kernel take their part of the same cores.
 """
 
 from __future__ import annotations
@@ -16,20 +18,27 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 
 import click
 import pyspark
+from pyspark.sql import SparkSession
 
 from benchmarks.command import run as run_command
 from benchmarks.etl.data import files_of, make_data, settings_for
 from benchmarks.etl.project import reduce_to_hourly
+from benchmarks.etl.spark_jobs import hourly_by_text
 from benchmarks.etl.task import Task
 from benchmarks.machine import machine, machine_line
 from benchmarks.measuring import ROOT
 from workload_forecast.engines import open_engine
 from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.steps.generate import FILES
+
+#: What is run, by name: its title in the table.
+PROJECT, BARE = "project", "bare"
+JOBS = {PROJECT: "project, sessions to hourly load", BARE: "bare Spark, split lines"}
 
 _DEPLOY = "org.apache.spark.deploy"
 _START_S = 60.0
@@ -50,36 +59,40 @@ def compare(gigabytes: float, runs: int, workspace: str, output: str) -> None:
     root = Path(workspace).absolute() / f"{gigabytes:g}gb-390-sessions17-0"
     size = make_data(settings_for(gigabytes, 390, "sessions17"), root).bytes
     files = files_of(root)
-    seconds: dict[int, list[float]] = {1: [], 2: []}
+    seconds: dict[str, dict[int, list[float]]] = {job: {1: [], 2: []} for job in JOBS}
     for _ in range(runs):
-        for workers, found in seconds.items():
-            found.append(run_on(workers, str(root / FILES), files))
-            click.echo(f"{workers} worker(s): {found[-1]:.1f} s", err=True)
-    medians = {workers: statistics.median(found) for workers, found in seconds.items()}
+        for job, workers in product(JOBS, (1, 2)):
+            seconds[job][workers].append(run_on(workers, job, str(root / FILES), files))
+            click.echo(f"{JOBS[job]}, {workers} worker(s): {seconds[job][workers][-1]:.1f} s", err=True)
+    medians = {job: {n: statistics.median(found) for n, found in of.items()} for job, of in seconds.items()}
     facts = machine(("pyspark",))
     if output:
-        content = {"machine": facts, "bytes": size, "seconds": seconds, "speed_up": medians[1] / medians[2]}
+        content = {"machine": facts, "bytes": size, "seconds": seconds}
         Path(output).write_text(json.dumps(content, indent=2), encoding="utf-8")
-    click.echo(f"| workers of one core | {size / 1e9:.2f} GB, median s | speed-up |\n|--:|--:|--:|")
-    for workers, median in medians.items():
-        click.echo(f"| {workers} | {median:.1f} | {medians[1] / median:.2f} |")
+    click.echo(f"| job, {size / 1e9:.2f} GB | one worker, median s | two workers | speed-up |\n|---|--:|--:|--:|")
+    for job, (one, two) in ((job, (of[1], of[2])) for job, of in medians.items()):
+        click.echo(f"| {JOBS[job]} | {one:.1f} | {two:.1f} | {one / two:.2f} |")
     click.echo("\n" + machine_line(facts))
 
 
 @cli.command(hidden=True)
+@click.argument("job", type=click.Choice([*JOBS]))
 @click.argument("task")
 @click.argument("master")
-def drive(task: str, master: str) -> None:
-    """Do the job on a cluster and print its seconds, from the application's first job to its last."""
+def drive(job: str, task: str, master: str) -> None:
+    """Do a job on a cluster and print its seconds, from its first line to its last; Spark runs already."""
     options = {"spark.master": master, "spark.executor.memory": "3g", "spark.driver.memory": "2g"}
-    with open_engine("spark", options) as engine:
+    with open_engine("spark", options) as engine, open_engine("duckdb") as own:
         begun = time.perf_counter()
-        reduce_to_hourly(Task.read(Path(task)), engine)
+        if job == PROJECT:
+            reduce_to_hourly(Task.read(Path(task)), engine, own)
+        else:
+            hourly_by_text(SparkSession.active(), Task.read(Path(task)))
         print(time.perf_counter() - begun)
 
 
-def run_on(workers: int, pattern: str, files: Sequence[str]) -> float:
-    """Start a cluster, run the job on it, and return the job's seconds.
+def run_on(workers: int, job: str, pattern: str, files: Sequence[str]) -> float:
+    """Start a cluster, run a job of :data:`JOBS` on it, and return the job's seconds.
 
     Raises:
         EnvironmentProblem: Spark does not start, or the job fails.
@@ -88,7 +101,7 @@ def run_on(workers: int, pattern: str, files: Sequence[str]) -> float:
         task = Path(folder) / "task.json"
         Task(pattern, files, "sessions17", folder).write(task)
         with _cluster(workers, Path(folder)) as master:
-            command = [sys.executable, "-m", "benchmarks.etl.cluster", "drive", str(task), master]
+            command = [sys.executable, "-m", "benchmarks.etl.cluster", "drive", job, str(task), master]
             told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if told.returncode:
             raise EnvironmentProblem(f"the job failed: {told.stderr.strip()[-500:]}")
@@ -106,18 +119,20 @@ def _cluster(workers: int, folder: Path) -> Iterator[str]:
         _wait_for(folder / "master.log", "I have been elected leader")
         for number in range(workers):
             log, own = folder / f"worker-{number}.log", ("--cores", "1", "--memory", "3g", "--work-dir", str(folder))
-            stack.enter_context(_process(log, f"{_DEPLOY}.worker.Worker", *shown, *own, url))
+            stack.enter_context(_process(log, f"{_DEPLOY}.worker.Worker", *shown, *own, url, core=number))
             _wait_for(log, "Successfully registered with master")
         yield url
 
 
 @contextmanager
-def _process(log: Path, *command: str) -> Iterator[None]:
+def _process(log: Path, *command: str, core: int | None = None) -> Iterator[None]:
+    """Run one of Spark's classes while the block runs; with a core, all its threads and children stay on it."""
     spark_home = Path(pyspark.__file__).parent
     environment = {**os.environ, "SPARK_HOME": str(spark_home), "SPARK_LOCAL_IP": "127.0.0.1"}
+    held = () if core is None else ("taskset", "--cpu-list", str(core))
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [str(spark_home / "bin" / "spark-class"), *command], env=environment, stdout=out, stderr=out
+            [*held, str(spark_home / "bin" / "spark-class"), *command], env=environment, stdout=out, stderr=out
         )
     try:
         yield

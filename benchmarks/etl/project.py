@@ -39,17 +39,17 @@ def run(task: Task, engine: str) -> None:
 
 def run_hourly(task: Task, engine: str) -> None:
     """Do the same work up to the hourly load, without MLflow: read, clean, quarantine, account, hourly load."""
-    with open_engine(engine) as opened:
-        reduce_to_hourly(task, opened)
+    with open_engine(engine) as opened, open_engine("duckdb") as own:
+        reduce_to_hourly(task, opened, own)
 
 
-def reduce_to_hourly(task: Task, engine: Engine) -> None:
-    """Do it on an engine that is open."""
+def reduce_to_hourly(task: Task, engine: Engine, own: Engine) -> None:
+    """Do it on an engine that is open; what the sessions are reduced to is this process's own work, as in the ETL."""
     files = [SessionFile(path, LAYOUTS[task.layout]) for path in task.files]
     window = partial(reduce_sessions, first=FIRST, last=LAST)
     path = Path(task.output) / REDUCED.name
     rows_read = engine.reduce_sessions(files, window, path)
-    reduced = engine.read_table(REDUCED, path)
+    reduced = own.read_table(REDUCED, path)
     account(reduced, rows_read)
-    engine.write_table(quarantine(reduced), QUARANTINE, Path(task.output) / QUARANTINE.name)
-    engine.write_table(hourly_peaks(five_minute_load(reduced)), HOURLY_LOAD, task.result)
+    own.write_table(quarantine(reduced), QUARANTINE, Path(task.output) / QUARANTINE.name)
+    own.write_table(hourly_peaks(five_minute_load(reduced)), HOURLY_LOAD, task.result)

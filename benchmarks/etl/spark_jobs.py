@@ -17,12 +17,19 @@ _TYPES: dict[str, DataType] = {"session_start": TimestampNTZType(), **dict.fromk
 
 def run_csv(task: Task) -> None:
     """Read with the CSV reader and an explicit schema."""
-    _run(task, _read_csv)
+    with bare_session() as session:
+        _hourly(session, task, _read_csv)
 
 
 def run_text(task: Task) -> None:
     """Read lines and split them."""
-    _run(task, _read_text)
+    with bare_session() as session:
+        hourly_by_text(session, task)
+
+
+def hourly_by_text(session: SparkSession, task: Task) -> None:
+    """Do the job of :func:`run_text` in a session that runs."""
+    _hourly(session, task, _read_text)
 
 
 def _read_csv(session: SparkSession, task: Task) -> DataFrame:
@@ -40,18 +47,17 @@ def _read_text(session: SparkSession, task: Task) -> DataFrame:
     return fields.select(*map(field, ("session_start", "server_ip", *MEASURES)))
 
 
-def _run(task: Task, read: Callable[[SparkSession, Task], DataFrame]) -> None:
-    with bare_session() as session:
-        start = F.col("session_start")  # needs the session
-        slots = (
-            read(session, task)
-            .groupBy(
-                F.col("server_ip").alias("server"),
-                F.date_trunc("hour", start).cast("timestamp_ntz").alias("hour"),
-                F.floor(F.minute(start) / 5).alias("peak_slot"),
-            )
-            .agg(F.count("*").alias("sessions"), *[F.round(F.sum(name), 6).alias(name) for name in MEASURES])
+def _hourly(session: SparkSession, task: Task, read: Callable[[SparkSession, Task], DataFrame]) -> None:
+    start = F.col("session_start")  # needs the session
+    slots = (
+        read(session, task)
+        .groupBy(
+            F.col("server_ip").alias("server"),
+            F.date_trunc("hour", start).cast("timestamp_ntz").alias("hour"),
+            F.floor(F.minute(start) / 5).alias("peak_slot"),
         )
-        best_first = Window.partitionBy("server", "hour").orderBy(F.desc("total_load"), "peak_slot")
-        peaks = slots.withColumn("place", F.row_number().over(best_first)).filter("place = 1").drop("place")
-        peaks.write.parquet(str(task.result))
+        .agg(F.count("*").alias("sessions"), *[F.round(F.sum(name), 6).alias(name) for name in MEASURES])
+    )
+    best_first = Window.partitionBy("server", "hour").orderBy(F.desc("total_load"), "peak_slot")
+    peaks = slots.withColumn("place", F.row_number().over(best_first)).filter("place = 1").drop("place")
+    peaks.write.parquet(str(task.result))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.etl.cluster import run_on
+from benchmarks.etl.cluster import JOBS, run_on
 from benchmarks.etl.data import files_of, make_data, settings_for
 from workload_forecast.steps.generate import FILES
 
 
 @pytest.mark.slow
 @pytest.mark.spark
-def test_the_job_runs_on_a_cluster_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("job", JOBS)
+def test_the_jobs_run_on_a_cluster_of_their_own(job: str, tmp_path: Path) -> None:
     make_data(settings_for(0.0003, 3, "sessions17"), tmp_path)
-    assert run_on(1, str(tmp_path / FILES), files_of(tmp_path)) > 0
+    assert run_on(1, job, str(tmp_path / FILES), files_of(tmp_path)) > 0

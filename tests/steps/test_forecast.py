@@ -19,6 +19,7 @@ from workload_forecast.config import Thresholds
 from workload_forecast.schemas import FEATURE_NAMES, FORECAST
 from workload_forecast.steps import forecast as forecast_step
 from workload_forecast.steps.forecast import first_hour
+from workload_forecast.steps.replay import ERRORS
 
 FIRST, LAST = datetime(2016, 6, 1), datetime(2016, 6, 9, 23, 59, 59)
 HOUR = timedelta(hours=1)
@@ -209,7 +210,12 @@ def test_a_replay_holds_the_plans_of_the_test_period_against_what_came(
     metrics = run.data.metrics
     mine = table.filter(pl.col("forecast") == "model")
     assert metrics["replay_model_machines_saved_share"] == pytest.approx(1 - mine["machines"].sum() / 6)
-    assert "2 plans, a day apart" in project.say()
+    assert "2 plans, a day apart, of 48 hours" in project.say()
+    curve = pl.read_csv(MlflowClient().download_artifacts(run.info.run_id, "replay/trade_off.csv"))
+    own = curve.filter((pl.col("forecast") == "model") & (pl.col("errors") == 0.0))
+    assert own["overloads"].item() == pytest.approx(mine["avoidable"].sum() / (mine["machines"].sum() * 48))
+    assert own["machines_saved"].item() == metrics["replay_model_machines_saved_share"]
+    assert curve["errors"].unique().to_list() == sorted(ERRORS)
 
 
 def test_a_test_period_without_48_hours_is_an_error(

@@ -9,7 +9,7 @@ import polars as pl
 
 from workload_forecast.planning.packing import Profiles, overloads
 from workload_forecast.planning.plan import SCALE_OUT
-from workload_forecast.schemas import EXPECTED_LOAD, LAST_SAME_HOUR, PRIMARY_MEASURE
+from workload_forecast.schemas import EXPECTED_LOAD, HORIZON_HOURS, LAST_SAME_HOUR, PRIMARY_MEASURE
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,45 @@ def outcome(plan: pl.DataFrame, actual: pl.DataFrame, capacity: float, usable: f
         needed=int((scaled & (peaks > usable)).sum()),
         missed=int((~scaled & (peaks > usable)).sum()),
     )
+
+
+def trade_off(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Return what plans save and what they cost, by how careful they are.
+
+    Args:
+        outcomes: a row a plan: ``forecast``, ``errors`` that were reckoned with, and the fields of :class:`Outcome`.
+
+    Returns:
+        By forecast and errors: ``machines_saved`` as a share of the machines; ``overloads`` that would not have been
+        without the moves, as a share of the hours of the machines that were needed.
+    """
+    sums = pl.col("servers", "machines", "avoidable").sum()
+    return (
+        outcomes.group_by("forecast", "errors")
+        .agg(sums)
+        .sort("forecast", "errors")
+        .select(
+            "forecast",
+            "errors",
+            machines_saved=1 - pl.col("machines") / pl.col("servers"),
+            overloads=pl.col("avoidable") / (pl.col("machines") * HORIZON_HOURS),
+        )
+    )
+
+
+def saved_at(curve: pl.DataFrame, overload_share: float) -> float:
+    """Return the greatest share of the machines that one forecast's plans save at a share of overloads.
+
+    Between two points of the curve it is interpolated; NaN where all its plans have more overloads.
+
+    Args:
+        curve: rows of :func:`trade_off` of one forecast.
+        overload_share: that may not be exceeded.
+    """
+    points = curve.sort("overloads", "machines_saved")
+    found, best = points["overloads"].to_numpy(), points["machines_saved"].cum_max().to_numpy()
+    last_of_equals = np.append(found[1:] > found[:-1], [True])  # of points with as many overloads, the best
+    return float(np.interp(overload_share, found[last_of_equals], best[last_of_equals], left=np.nan))
 
 
 def _matrix(actual: pl.DataFrame, at: dict[str, int]) -> Profiles:
