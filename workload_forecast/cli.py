@@ -165,7 +165,7 @@ def train(**options: Any) -> None:
 @cli.command()
 @_options(*_DATA, *_TRAINING, "reuse")
 def main(**options: Any) -> None:
-    """Run the main job: data, ETL, training, promotion; finished steps are reused."""
+    """Run the main job: data, ETL, training, promotion, forecast and plan; finished steps are reused."""
     _train(options, whole=True)
 
 

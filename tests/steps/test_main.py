@@ -48,6 +48,8 @@ def test_main_decides_once_on_what_it_has_trained(project: Project, spark: objec
     version = find_version(client, MODEL_NAME)
     number = str(version.version)
     assert f"VERSION {number} OF {MODEL_NAME} IS NOT PROMOTED: macro-F1, naive" in said
+    assert f"nothing is forecast, because no version of {MODEL_NAME} is the champion" in said
+    assert not project.runs(step="forecast")
     train, promote = last(project, "train"), last(project, "promote")
     assert promote.info.status == "FINISHED"
     assert promote.data.tags["mlflow.parentRunId"] == train.data.tags["mlflow.parentRunId"]
@@ -91,6 +93,9 @@ def test_main_decides_once_on_what_it_has_trained(project: Project, spark: objec
     project.say()
     assert project.run("main", "--config", config) == 0
     assert "it is the champion already" in project.say()
+    forecast, promote = last(project, "forecast"), last(project, "promote")
+    assert forecast.data.tags["mlflow.parentRunId"] == promote.data.tags["mlflow.parentRunId"]
+    assert (forecast.data.tags["workload_forecast.model_version"], forecast.data.metrics["servers"]) == (number, 4)
 
     assert project.run("main", "--config", config, "--debug", "FILTER_IP") == 0
     assert "not looked at: it was trained on a part of the servers (debug)" in project.say()

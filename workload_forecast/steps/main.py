@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from mlflow import MlflowClient
+
 from workload_forecast.config import TrainingParameters
 from workload_forecast.model.pipeline import own_parameters
+from workload_forecast.registry.promotion import CHAMPION, version_of
 from workload_forecast.steps.etl import EtlOptions, perform_etl, tag_input
+from workload_forecast.steps.forecast import ForecastOptions, perform_forecast
 from workload_forecast.steps.generate import data_source
 from workload_forecast.steps.promote import promote_trained
 from workload_forecast.steps.runs import Result, open_runs
@@ -12,9 +16,10 @@ from workload_forecast.steps.train import perform_train, split_of, tell
 
 
 def run_main(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool) -> Result:
-    """Run the entry point: data → ETL → training → promotion, finished steps reused.
+    """Run the entry point: data → ETL → training → promotion → forecast and plan, finished steps reused.
 
-    A model that is not promoted is no failure of the job: the run ``promote`` and the last lines say so.
+    A model that is not promoted is no failure of the job: the run ``promote`` and the last lines say so, and whatever
+    version is the champion forecasts.
     """
     split_of(options.settings)
     own_parameters(parameters.algorithm, parameters.values)
@@ -29,4 +34,11 @@ def run_main(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool
         tell(runs, result)
         with runs.child("promote"):
             promote_trained(runs, options, etl, result)
+        name = result.info["model"]["name"]
+        champion = version_of(MlflowClient(), name, CHAMPION)
+        if champion is None:
+            runs.progress.say(f"forecast: nothing is forecast, because no version of {name} is the champion")
+            return result
+        with runs.child("forecast"):
+            perform_forecast(runs, options, ForecastOptions(name), champion, etl)
         return result
