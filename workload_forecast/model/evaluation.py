@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from workload_forecast.config import Thresholds
 from workload_forecast.model.baselines import BASELINES, baseline_columns, history_classes
 from workload_forecast.model.labels import LABEL
-from workload_forecast.model.metrics import Matrix, accuracy, confusion_scores
+from workload_forecast.model.metrics import Matrix, confusion_scores
 from workload_forecast.model.pipeline import CLASS_INDEX, PROBABILITY
 from workload_forecast.model.split import SPLIT, SPLITS
 from workload_forecast.schemas import CLASSES
@@ -151,13 +151,11 @@ def evaluate(outcomes: pd.DataFrame) -> Evaluation:
 
 def _accuracies(outcomes: pd.DataFrame, facet: str) -> pd.DataFrame:
     chosen = outcomes[outcomes["facet"] == facet]
-    records = []
-    for value, group in chosen.groupby("value", sort=True):
-        stack = np.stack([confusion(group[group["predictor"] == name]) for name in PREDICTORS])
-        records.append(
-            {facet: value, "rows": int(stack[0].sum()), **dict(zip(PREDICTORS, accuracy(stack), strict=True))}
-        )
-    return pd.DataFrame(records, columns=[facet, "rows", *PREDICTORS])
+    hits = chosen["rows"].where(chosen["label"] == chosen["prediction"], 0)
+    sums = chosen.assign(hits=hits).groupby(["value", "predictor"], sort=True)[["hits", "rows"]].sum()
+    shares = (sums["hits"] / sums["rows"]).unstack("predictor").reindex(columns=list(PREDICTORS))
+    shares.insert(0, "rows", sums["rows"].unstack("predictor")[PREDICTORS[0]])  # each predictor has answered each row
+    return shares.rename_axis(index=facet, columns=None).reset_index()
 
 
 def count_calibration(scored: DataFrame) -> pd.DataFrame:
