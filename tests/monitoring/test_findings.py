@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,7 +34,13 @@ def servers(**accuracies: float) -> pl.DataFrame:
 
 
 def found(limits: MonitoringLimits = LIMITS, **other: Any) -> Findings:
-    given = {"overall": FINE, "far": FINE, "servers": servers(a=0.9, b=0.9), "promise": PROMISE, "drift": NO_DRIFT}
+    given: dict[str, Any] = {
+        "overall": FINE,
+        "far": FINE,
+        "servers": servers(a=0.9, b=0.9),
+        "promise": PROMISE,
+        "drift": NO_DRIFT,
+    }
     given |= {"since_forecast": 1.0, **other}
     given["servers"] = beside_promise(given["servers"], given["promise"])
     return find(**given, limits=limits)
@@ -106,7 +112,10 @@ def test_a_server_is_held_against_its_own_promise() -> None:
 
 
 def test_drift_is_that_of_plain_python() -> None:
-    loads = {"a": [5.0] * 60 + [15.0] * 60 + [15.0] * 48 + [25.0] * 24, "b": [None] * 168 + [5.0] * 24}
+    loads: dict[str, Sequence[float | None]] = {
+        "a": [5.0] * 60 + [15.0] * 108 + [25.0] * 24,
+        "b": [*[None] * 168, *[5.0] * 24],
+    }
     rows = [
         {"server": name, "hour": START + n * HOUR, "total_load": load, "trend_days": n / 24}
         for name, series in loads.items()
@@ -141,9 +150,13 @@ def test_a_training_that_the_data_holds_no_more_leaves_drift_unknown() -> None:
 
 def test_the_figure_says_what_was_promised() -> None:
     origins = pl.DataFrame({"origin": ["2016-06-01T23"], "macro_f1": [0.5], "naive_macro_f1": [None]})
-    legends = [[text.get_text() for text in scores_by_origin(origins, promised).axes[0].get_legend().get_texts()]
-               for promised in (0.75, math.nan)]  # fmt: skip
-    assert legends[0] == [*legends[1], "promised 48 hours ahead: 0.750"]
+
+    def legend(promised: float) -> list[str]:
+        found = scores_by_origin(origins, promised).axes[0].get_legend()
+        return [text.get_text() for text in found.get_texts()] if found else []
+
+    assert legend(0.75) == ["what was said", "last same hour", "promised 48 hours ahead: 0.750"]
+    assert legend(math.nan) == ["what was said", "last same hour"]
 
 
 @pytest.mark.parametrize(

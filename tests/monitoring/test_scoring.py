@@ -108,7 +108,7 @@ ROWS = st.dictionaries(
     st.tuples(LOADS, st.none() | st.sampled_from(CLASSES), LOADS),
     min_size=1,
     max_size=40,
-).map(lambda found: [row(*key, *value) for key, value in found.items()])
+).map(lambda found: [row(server, lead, *value) for (server, lead), value in found.items()])
 
 
 @given(ROWS)

@@ -161,6 +161,7 @@ def test_a_broken_promise_is_an_alarm_and_nothing_else_happens(world: Project, v
     limits(world, minimumRows=1000)
     few = monitor(world)
     assert verdict(few) == "unknown"
+    assert world.runs(step="etl")[-1].data.tags["workload_forecast.reused_run"], "limits are not the ETL's"
     assert "monitor: too few to decide version 1: " in world.say()
 
 
