@@ -43,6 +43,8 @@ ENTRY_POINTS = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points
         ("generate --servers 0", "0 is not in the range"),
         ("generate --dirt-rate 1.5", "1.5 is not in the range"),
         ("generate --layout sessions18", "'sessions18' is not one of"),
+        ("monitor --on-alarm mail", "'mail' is not one of 'none', 'retrain', 'rollback'"),
+        ("monitor --days 0", "0 is not in the range x>=1"),
         ("promte", "No such command 'promte'"),
     ],
 )

@@ -22,6 +22,7 @@ from workload_forecast.config import (
     parse_thresholds,
 )
 from workload_forecast.errors import SettingsError
+from workload_forecast.monitoring_limits import Levels, MonitoringLimits
 
 CUSTOM = {
     "duration": "CUSTOM",
@@ -102,6 +103,11 @@ def test_a_file_for_one_month_may_only_add_what_the_duration_leaves_open(write: 
             {**CUSTOM, "promotion": {"serverPercentile": 101}},
             r"promotion\.serverPercentile: .*less than or equal to 100",
         ),
+        (
+            {**CUSTOM, "monitoring": {"classDrift": {"warn": 0.2, "alarm": 0.1}}},
+            r"monitoring\.classDrift: .*warn=0\.2 must not be above alarm=0\.1",
+        ),
+        ({**CUSTOM, "monitoring": {"onAlarm": "mail"}}, r"monitoring\.onAlarm: .*'none', 'retrain' or 'rollback'"),
         ({**CUSTOM, "promotion": {"minimumRows": 0}}, r"promotion\.minimumRows: "),
         ({**CUSTOM, "promotion": {"minimumGain": float("nan")}}, r"promotion\.minimumGain: "),
         ({**CUSTOM, "checks": {"levels": 1}}, r"checks\.levels: is not a known field"),
@@ -164,6 +170,19 @@ def test_limits_are_documented_with_their_defaults() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, re.MULTILINE))
     defaults = PromotionLimits().model_dump(by_alias=True)
     assert rows == {name: json.dumps(value) for name, value in defaults.items()}
+
+
+def test_limits_of_monitoring_are_documented_with_their_defaults() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "monitoring.md").read_text()
+    limits = text.partition("| field of `monitoring`")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", limits, re.MULTILINE))
+
+    def shown(value: Any) -> str:
+        levels = [value.warn, value.alarm] if isinstance(value, Levels) else [value]
+        return "; ".join(f"{one:g}" if isinstance(one, float) else json.dumps(one) for one in levels)
+
+    fields = {field.alias: field.default for field in MonitoringLimits.model_fields.values()}
+    assert rows == {name: shown(default) for name, default in fields.items()}
 
 
 def test_a_duration_that_contradicts_the_file_is_an_error(write: Any) -> None:

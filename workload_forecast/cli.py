@@ -107,6 +107,10 @@ _OPTIONS = {
         click.FloatRange(0, 1, max_open=True),
         "Macro-F1 that counts as a gain.",
     ),
+    "days": _option("days", "", _Optional(click.IntRange(1)), "Last days of the data; default: those of the settings."),
+    "on-alarm": _option(
+        "on-alarm", "", _Optional(_choice(*config.ON_ALARM)), "What an alarm brings about; default: as in the settings."
+    ),
     "result": _option("result", "model", _choice(*config.RESULTS), "What to fetch."),
 }
 
@@ -238,6 +242,20 @@ def replay(model: str, alias: str, reuse: bool, **options: Any) -> None:
     from workload_forecast.steps.replay import ReplayOptions, run_replay
 
     run_replay(EtlOptions(settings, options["engine"], selection), ReplayOptions(model, alias), reuse=reuse)
+
+
+@cli.command()
+@_options("model", "alias", "days", "on-alarm", *_DATA, "reuse")
+def monitor(model: str, alias: str, days: int | None, on_alarm: str | None, reuse: bool, **options: Any) -> None:
+    """Score past forecasts by the loads that came; an alarm ends with exit code 7."""
+    settings, selection = _settings(options["duration"], options["config"]), _selection(options)
+    given = {name: value for name, value in (("days", days), ("on_alarm", on_alarm)) if value is not None}
+    limits = settings.monitoring.model_copy(update=given)
+    from workload_forecast.steps.etl import EtlOptions
+    from workload_forecast.steps.monitor import MonitorOptions, run_monitor
+
+    settings = settings.model_copy(update={"monitoring": limits})
+    run_monitor(EtlOptions(settings, options["engine"], selection), MonitorOptions(model, alias), reuse=reuse)
 
 
 @cli.command()

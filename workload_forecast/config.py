@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from workload_forecast.check_limits import CheckLimits
 from workload_forecast.errors import SettingsError
+from workload_forecast.monitoring_limits import MonitoringLimits, OnAlarm
 from workload_forecast.plan_limits import PlanLimits
 from workload_forecast.source_limits import SourceLimits
 
@@ -51,6 +52,9 @@ LEADS = (HORIZON_ONLY, EVERY_LEAD)
 
 #: Name in the model registry.
 DEFAULT_MODEL = "workload-forecast"
+
+#: What an alarm of the monitoring may bring about.
+ON_ALARM: tuple[OnAlarm, ...] = get_args(OnAlarm)
 
 #: How ``tune`` chooses what to try next; ``random`` is the control.
 STRATEGIES = ("tpe", "random")
@@ -212,6 +216,7 @@ class Settings(BaseModel):
     checks: CheckLimits = CheckLimits()
     sources: SourceLimits = SourceLimits()
     planning: PlanLimits = PlanLimits()
+    monitoring: MonitoringLimits = MonitoringLimits()
 
     @field_validator("training_from", "test_from", "to")
     @classmethod

@@ -49,3 +49,9 @@ class PromotionRefused(WorkloadForecastError):
     """A version did not pass the promotion gate. Nothing is broken: the champion stays what it was."""
 
     exit_code = 6
+
+
+class MonitoringAlarm(WorkloadForecastError):
+    """What came is not what was promised, or not what was trained on. Everything about it has been logged."""
+
+    exit_code = 7

@@ -20,6 +20,7 @@ from workload_forecast.registry.promotion import (
     DECISION,
     PREVIOUS,
     Decision,
+    OvertakenError,
     complete,
     find_version,
     moving,
@@ -87,6 +88,16 @@ def test_the_champion_before_becomes_the_previous_one_and_comes_back(client: Mlf
     assert state(client) == {CHAMPION: "1", PREVIOUS: "3", "1": "Production", "3": "Archived"}
     roll_back(client, NAME, "bob", "it was not the model")
     assert state(client)[CHAMPION] == "3"
+
+
+def test_a_rollback_of_another_champion_than_was_meant_changes_nothing(client: MlflowClient) -> None:
+    promote(client, NAME, decision(1))
+    promote(client, NAME, decision(2, 1))
+    before = state(client)
+    with pytest.raises(OvertakenError, match="version 2 of workload-forecast has become the champion meanwhile"):
+        roll_back(client, NAME, "bob", "", instead_of="1")
+    assert state(client) == before
+    assert roll_back(client, NAME, "bob", "", instead_of="2").version == "1"
 
 
 def test_nothing_to_go_back_to(client: MlflowClient) -> None:

@@ -138,16 +138,28 @@ def complete(client: MlflowClient, name: str, patience_s: float = 60.0) -> None:
             _set_stages(client, name, str(champion.version))
 
 
-def roll_back(client: MlflowClient, name: str, by: str, why: str, run: str = "", patience_s: float = 60.0) -> Decision:
+def roll_back(
+    client: MlflowClient, name: str, by: str, why: str, run: str = "", patience_s: float = 60.0, *, instead_of: str = ""
+) -> Decision:
     """Make the previous champion the champion again; the one that was it becomes the previous one.
 
+    Args:
+        client: of the registry.
+        name: of the registered model.
+        by, why, run: see :class:`Decision`.
+        patience_s: how long another move is waited for.
+        instead_of: the champion that is meant; empty: whichever it is.
+
     Raises:
+        OvertakenError: another one is the champion by now.
         ModelError: there is no previous one, or somebody else's move does not end.
     """
     with moving(client, name, patience_s):
         champion, previous = (version_of(client, name, alias) for alias in (CHAMPION, PREVIOUS))
         if champion is None or previous is None or champion.version == previous.version:
             raise ModelError(f"{name} has no previous champion to go back to: promote a version by its number instead.")
+        if instead_of not in {"", str(champion.version)}:
+            raise OvertakenError(f"version {champion.version} of {name} has become the champion meanwhile.")
         decision = Decision("rolled back", str(previous.version), str(champion.version), by, why, run=run)
         record(client, name, replace(decision, action="withdrawn", version=str(champion.version)))
         _move(client, name, decision, str(champion.version))

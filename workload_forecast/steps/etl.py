@@ -35,6 +35,7 @@ _NOT_OURS = {
     "sources",
     "class_weights",
     "planning",
+    "monitoring",
 }
 
 

@@ -110,14 +110,19 @@ def run_rollback(model: str, why: str) -> Decision:
         ModelError: there is none.
     """
     with open_runs("rollback", reuse=False) as runs:
-        run = runs.begin("rollback", {"model": model, "why": why})
-        decision = promotion.roll_back(MlflowClient(), model, user(), why or "no reason given", run)
-        mlflow.log_text(decision.as_json() + "\n", DECIDED)
-        mlflow.set_tags({f"{TAG}decision": decision.action, f"{TAG}model_version": decision.version})
-        runs.progress.say(
-            f"rollback: version {decision.version} of {model} is the champion again, instead of {decision.champion}"
-        )
-        return decision
+        return perform_rollback(runs, model, why or "no reason given")
+
+
+def perform_rollback(runs: Runs, model: str, why: str, *, instead_of: str = "") -> Decision:
+    """Go back in the active run; see :func:`~workload_forecast.registry.promotion.roll_back`."""
+    run = runs.begin("rollback", {"model": model, "why": why})
+    decision = promotion.roll_back(MlflowClient(), model, user(), why, run, instead_of=instead_of)
+    mlflow.log_text(decision.as_json() + "\n", DECIDED)
+    mlflow.set_tags({f"{TAG}decision": decision.action, f"{TAG}model_version": decision.version})
+    runs.progress.say(
+        f"rollback: version {decision.version} of {model} is the champion again, instead of {decision.champion}"
+    )
+    return decision
 
 
 def decide(runs: Runs, settings: Settings, wanted: PromoteOptions, version: ModelVersion, read: ReadRows) -> Outcome:
