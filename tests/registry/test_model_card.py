@@ -107,7 +107,7 @@ def test_what_it_was_made_of_is_told() -> None:
         "of 3 servers 1 by model, 1 by class_week_ago, 1 by none",
         "Servers that are new get their answers from the model",
         "1 servers get no answer",
-        "one test period of 3.0 days, and few days may be all weekend or holiday",
+        "one test period of 3.0 days, which may be all weekend or holiday",
         'mlflow.pyfunc.load_model("models:/workload-forecast/7")',
         "python 3.11.2, mlflow 3.17.0.",
     ):

@@ -31,7 +31,7 @@ def table_of(project: Project, run: Run) -> pd.DataFrame:
 
 
 def artifacts_of(project: Project, run: Run) -> Path:
-    return project.folder / "artifacts" / run.info.run_id / "artifacts"
+    return project.folder / "artifacts" / str(run.info.run_id) / "artifacts"
 
 
 def check_card(run: Run, card: str) -> None:

@@ -83,7 +83,9 @@ def _rows(counts: Mapping[str, int]) -> list[str]:
 
 
 def _periods(servers: pd.DataFrame, split: TimeSplit, thresholds: Thresholds) -> list[str]:
-    totals = {name: int(servers[name].sum()) for name in servers if name.endswith(("_hours", "_known", *CLASSES))}
+    totals = {
+        name: int(servers[name].sum()) for name in map(str, servers) if name.endswith(("_hours", "_known", *CLASSES))
+    }
 
     def line(title: str, name: str, whole: str = "") -> tuple[str, ...]:
         shown = []

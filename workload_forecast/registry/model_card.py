@@ -153,10 +153,10 @@ def _limits(result: TrainingResult, facts: CardFacts) -> Iterable[str]:
         yield "It has seen no real server: its figures say that everything works, and nothing about yours."
     if facts.subset:
         yield f"It was trained on a part of the servers ({plain(facts.subset)}), and cannot be promoted."
-    weak = ", and few days may be all weekend or holiday" if days < FEW_DAYS else ""
+    weak = ", which may be all weekend or holiday" if days < FEW_DAYS else ""
     yield (
-        f"Its figures are of one test period of {days:.1f} days{weak}, without an interval: "
-        "`backtest` gives one, from folds before it."
+        f"Its figures are of one test period of {days:.1f} days{weak}. They have no interval: `backtest` gives one, "
+        "from folds before that period."
     )
     silent = sum(source == NONE for source in result.sources.servers.values())
     if silent:
