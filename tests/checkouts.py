@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,9 +19,11 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.targets.machines.process import fetch
 from workload_forecast.sessions.generator import GeneratorSettings, generate
 
 PROJECT = Path(__file__).parents[1]
+README = (PROJECT / "README.md").read_text()
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,8 @@ class Checkout:
         return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
 
     def environment(self) -> dict[str, str]:
-        """This process's, without what names another store or tunes Spark, with this Python's commands first."""
-        tuned = ("MLFLOW_", "SPARK_", "WORKLOAD_")
+        """This process's, without what names a store or tunes Spark or make, with this Python's commands first."""
+        tuned = ("MLFLOW_", "SPARK_", "WORKLOAD_", "MAKE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(tuned)}
         return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
@@ -47,6 +53,44 @@ class Checkout:
             check=False,
             timeout=1200,
         )
+
+    @contextmanager
+    def running(self, command: str, url: str) -> Iterator[bytes]:
+        """What a command that goes on until Ctrl-C answers at an address; afterwards it is ended, as by Ctrl-C."""
+        log = self.folder / "running.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=self.folder,
+                env=self.environment(),
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        try:
+            end = time.monotonic() + 180
+            while (body := fetch(url)) is None:
+                assert process.poll() is None, f"{command} has ended:\n{log.read_text()}"
+                assert time.monotonic() < end, f"{command} does not answer at {url}:\n{log.read_text()}"
+                time.sleep(0.2)
+            yield body
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(30)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def link_environment(self) -> None:
+        """Have ``make`` take this Python's environment for the one that it would install into ``.venv``."""
+        venv = self.folder / ".venv"
+        venv.mkdir(exist_ok=True)
+        for part in Path(sys.prefix).iterdir():
+            if not part.name.startswith(".installed") and not (venv / part.name).exists():
+                (venv / part.name).symlink_to(part)
+        (venv / ".installed").touch()
 
     def mlflow_run(
         self,
@@ -63,6 +107,18 @@ class Checkout:
         client = MlflowClient(f"sqlite:///{(folder or self.folder) / 'mlflow.db'}")
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+
+def commands_of(text: str) -> list[str]:
+    """The lines of a text's shell blocks, without their comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def journey() -> list[str]:
+    """README's five commands from sessions to a service."""
+    (section,) = re.findall(r"^## The whole journey, in five commands\n(.*?)^## ", README, re.MULTILINE | re.DOTALL)
+    return commands_of(section)
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -255,6 +255,18 @@ def test_odd_parameters_reach_the_command_as_they_were_given() -> None:
     assert words[words.index("--debug") + 1] == "FALSE"
 
 
+def test_the_docs_index_names_every_page_once_and_leads_somewhere() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+
+    links = re.findall(r"\]\(([^)]+)\)", index)
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
+    assert sorted(link for link in links if "/" not in link) == pages
+    notebooks = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert sorted(Path(link).name for link in links if link.endswith(".ipynb")) == notebooks
+    assert "(docs/README.md)" in (ROOT / "README.md").read_text()
+
+
 def test_make_help_lists_every_public_target() -> None:
     make = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
 

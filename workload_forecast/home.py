@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from workload_forecast.errors import EnvironmentProblem
+
 VARIABLE = "WORKLOAD_FORECAST_HOME"
+
+#: What MLflow itself calls them.
+STORE_VARIABLE, DATABASE = "MLFLOW_TRACKING_URI", "mlflow.db"
 
 
 def results_home(tracking_uri: str, environment: Mapping[str, str], folder: Path) -> Path:
@@ -29,3 +34,27 @@ def results_home(tracking_uri: str, environment: Mapping[str, str], folder: Path
     if Path(tempfile.gettempdir()).resolve() in folder.resolve().parents:
         return Path(environment.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "workload_forecast"
     return folder.absolute() / "outputs"
+
+
+def nearest_store(environment: Mapping[str, str], folder: Path) -> str:
+    """Return the URI of the tracking store that the environment names, or of the first ``mlflow.db`` upwards.
+
+    MLflow itself looks in the working directory alone, and makes an empty store there.
+
+    Args:
+        environment: the process environment.
+        folder: where to begin.
+
+    Raises:
+        EnvironmentProblem: there is none.
+    """
+    if environment.get(STORE_VARIABLE):
+        return environment[STORE_VARIABLE]
+    start = folder.absolute()
+    for place in (start, *start.parents):
+        if (place / DATABASE).is_file():
+            return f"sqlite:///{place / DATABASE}"
+    raise EnvironmentProblem(
+        f"no runs are there: neither {start} nor a folder above it has {DATABASE}. Run `make forecast` in the "
+        f"project's folder first, or name a store or server in {STORE_VARIABLE}."
+    )

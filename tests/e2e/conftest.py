@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkouts import Checkout, generate_small_data, make_checkout
+from tests.checkouts import Checkout, generate_small_data, journey, make_checkout
+from tests.targets.machines.process import free_port
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,20 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture(scope="session")
 def small_settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate_small_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def travelled(checkout: Checkout) -> Checkout:
+    """The checkout after README's journey: each command as it stands there, but for the ports, which may be taken."""
+    checkout.link_environment()
+    activated: list[str] = []  # what one command has sourced, the next ones have too
+    answers = {"make ui": "/health", "make serve": "/health"}
+    for command in journey():
+        if command in answers:
+            port = free_port()
+            with checkout.running(f"{command} PORT={port}", f"http://127.0.0.1:{port}{answers[command]}"):
+                continue
+        activated += [command.split("&&")[0]] if command.startswith("source") else []
+        done = checkout.shell("; ".join([*activated, command]))
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return checkout

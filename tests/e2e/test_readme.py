@@ -8,22 +8,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkouts import PROJECT, Checkout, write_settings
+from tests.checkouts import PROJECT, README, Checkout, commands_of, journey, write_settings
 from workload_forecast.config import load_settings
-
-README = (PROJECT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.strip()]
-MLFLOW = [line for line in COMMANDS if line.startswith("mlflow run") and " -b " not in line]
+COMMANDS = commands_of(README)
+MLFLOW = [line for line in dict.fromkeys(COMMANDS) if line.startswith("mlflow run") and " -b " not in line]
 
 
 def test_the_two_commands_come_first() -> None:
     assert COMMANDS[:2] == ["make forecast", "make test"]
+
+
+def test_the_journey_has_five_commands() -> None:
+    assert len(journey()) == 5
+    assert journey()[0] == "make forecast"
+
+
+@pytest.mark.e2e
+@pytest.mark.spark
+@pytest.mark.timeout(1200)
+def test_the_journey_leads_from_nothing_to_a_service(travelled: Checkout) -> None:
+    """The fixture has typed the commands; each has left what the next ones build on."""
+    steps = {"etl", "train", "promote", "tune", "forecast"}
+    finished = [run for run in travelled.runs() if run.info.status == "FINISHED"]
+    assert steps <= {run.data.tags.get("workload_forecast.step") for run in finished}
+    champion = travelled.client.get_model_version_by_alias("workload-forecast", "champion")
+    assert champion.run_id in {run.info.run_id for run in finished}
 
 
 def test_every_make_command_exists() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -26,8 +27,31 @@ def settings(project: Project, **checks: object) -> str:
 
 
 def table_of(project: Project, run: Run) -> pd.DataFrame:
-    (path,) = Path(project.folder).glob(f"artifacts/{run.info.run_id}/artifacts/tables/data_checks.csv")
-    return pd.read_csv(path).set_index("name")
+    return pd.read_csv(artifacts_of(project, run) / "tables" / "data_checks.csv").set_index("name")
+
+
+def artifacts_of(project: Project, run: Run) -> Path:
+    return project.folder / "artifacts" / str(run.info.run_id) / "artifacts"
+
+
+def check_card(run: Run, card: str) -> None:
+    """Hold a training's card against what MLflow knows of its run."""
+    metrics, params = run.data.metrics, run.data.params
+    row = {
+        name: cells for name, *cells in (re.split(r" *\| *", line)[1:-1] for line in card.splitlines() if "|" in line)
+    }
+    best = run.data.tags["best_baseline"]
+    for title, name in (("macro-F1", "macro_f1"), ("accuracy", "accuracy"), ("recall of high", "recall_high")):
+        logged = [metrics[f"{of}_{name}"] for of in ("test", "forecast_test", f"baseline_{best}_test")]
+        assert row[title] == [f"{value:.4f}" for value in logged]
+    assert ("NOT better" in card) is (metrics["test_macro_f1_gain"] <= 0)
+    assert f"`{params['algorithm']}`" in row["algorithm"][0]
+    low, high = (float(params[f"threshold_{name}"]) for name in ("low", "high"))
+    assert f"low: load ≤ {low:g}; high: > {high:g}" in row["classes"][0]
+    (dataset,) = [entry.dataset for entry in run.inputs.dataset_inputs]  # type: ignore[union-attr]
+    assert dataset.digest in row["digest of the features"][0]
+    assert row["servers"] == ["4"]
+    assert row["data checks"] == ["warn; see `data_quality.md`"]
 
 
 @pytest.mark.spark
@@ -49,7 +73,10 @@ def test_bad_data_is_warned_of_or_refused(project: Project, spark: object) -> No
     found_copies = "1 of 4 servers have the loads of another one, like 10.16.0.9 = 10.16.0.1"
     assert f"error: the data is not fit to train on: duplicate_servers: {found_copies}" in said
     assert "raise `refuse` of duplicateServers in the settings' section `checks`." in said
-    assert "model" not in {path.name for path in project.folder.glob(f"artifacts/{run.info.run_id}/artifacts/*")}
+    assert not {"model", "model_card.md"} & {path.name for path in artifacts_of(project, run).iterdir()}
+    page = (artifacts_of(project, run) / "data_quality.md").read_text()
+    assert page.startswith("# Data quality: refuse\n\n**Refused**: there was no training on this data.")
+    assert f"- duplicate_servers: {found_copies}" in page
     found = table_of(project, run)
     assert found["verdict"]["duplicate_servers"] == "refuse"
     assert found["value"]["duplicate_servers"] == 0.25
@@ -63,8 +90,13 @@ def test_bad_data_is_warned_of_or_refused(project: Project, spark: object) -> No
     assert found["verdict"]["duplicate_servers"] == "warn"
     assert run.data.tags["workload_forecast.data_checks"] == "warn"
     assert found["value"]["missing_fields"] < 0.01
+    page = (artifacts_of(project, run) / "data_quality.md").read_text()
+    assert page.startswith("# Data quality: warn\n")
+    check_card(run, (artifacts_of(project, run) / "model_card.md").read_text())
     (etl,) = [run for run in project.runs(step="etl") if "workload_forecast.reused_run" not in run.data.tags]
     used, bad = etl.data.metrics["rows_used"], etl.data.metrics["rows_quarantined"]
+    assert f"| used | {used:,.0f} |" in page
+    assert f"| **read** | {etl.data.metrics['rows_read']:,.0f} |" in page
     assert f"of {used + bad:,.0f} rows" in found["reason"]["missing_fields"] or bad, (
         "limits are no part of the ETL's key"
     )

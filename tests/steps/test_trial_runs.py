@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.steps.conftest import Project
@@ -86,6 +87,20 @@ def test_a_failed_trial_is_a_failed_run_with_its_reason_and_the_parent_goes_on(
         "trial 0: failed: too deep: give fewer levels.; none yet | none yet",
         "trial 1: macro-F1 0.5000; best 0.5000 (trial 1) | best 0.5000 (trial 1)",
     ]
+
+
+def test_the_search_s_own_run_has_a_curve_over_the_trials(project: Project, runs: Runs, bar: Bar, key: str) -> None:
+    performer = TrialRuns(runs, key, bar)
+    for number, levels in enumerate((5, 12, 7, 6)):  # the second one fails
+        performer.perform("decision_tree", depth, number, {"max_depth": levels})
+
+    parent = trial_runs(project, key)[0].data.tags["mlflow.parentRunId"]
+
+    def curve(name: str) -> list[tuple[int, float]]:
+        return [(metric.step, metric.value) for metric in MlflowClient().get_metric_history(parent, name)]
+
+    assert curve("search_trial_macro_f1") == [(0, 0.5), (2, 0.7), (3, 0.6)]
+    assert curve("search_best_so_far_macro_f1") == [(0, 0.5), (2, 0.7), (3, 0.7)]
 
 
 def test_an_interrupted_trial_is_not_on_record(project: Project, runs: Runs, bar: Bar, key: str) -> None:

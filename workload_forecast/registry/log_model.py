@@ -94,7 +94,7 @@ def requirements() -> list[str]:
 
 def describe(result: TrainingResult) -> str:
     """What the model is and how it was made, as Markdown, for the registry's page."""
-    split, cuts, metrics = result.split, result.thresholds, result.metrics
+    split, cuts = result.split, result.thresholds
     origin = " (terciles of the training peaks)" if result.thresholds_auto else ""
     title, rows = ALGORITHMS[result.algorithm].title, result.rows
     paragraphs = (
@@ -103,12 +103,22 @@ def describe(result: TrainingResult) -> str:
         f"Classes: low: peak load ≤ {cuts.low:g}; high: > {cuts.high:g}; medium: between{origin}.\n\n",
         f"Trained on {rows['train'].labelled:,} hours, {split.training_from} to {split.training_to};",
         f"tested on {rows['test'].labelled:,} hours, {split.test_from} to {split.to} (UTC).\n\n",
-        f"Macro-F1 on the test hours: {metrics['test_macro_f1']:.3f};",
-        f"best baseline ({result.best_baseline}): {metrics['best_baseline_test_macro_f1']:.3f}.\n\n",
+        f"{against_naive(result)} The run's `model_card.md` tells the rest.\n\n",
         f"Input: every feature column. {', '.join(KNOWN_FEATURES)} must be known; the others may be null.",
         f"Or: hourly load as rows, with the parameters {START} (UTC), {HOURS} and {SERVERS}.",
     )
     return " ".join(paragraphs).replace("\n\n ", "\n\n")
+
+
+def against_naive(result: TrainingResult) -> str:
+    """Say in a sentence whether the model is better than the best naive forecast on the test hours."""
+    metrics = result.metrics
+    better = "better" if metrics["test_macro_f1_gain"] > 0 else "NOT better"
+    scores = f"{metrics['test_macro_f1']:.4f} against {metrics['best_baseline_test_macro_f1']:.4f}"
+    return (
+        f"**This model is {better} than the best naive forecast** on the test hours: macro-F1 {scores} "
+        f"(`{result.best_baseline}`)."
+    )
 
 
 def log_model(

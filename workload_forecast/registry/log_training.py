@@ -59,8 +59,10 @@ def log_training(result: TrainingResult) -> None:
     log_files(result.figures, result.tables)
 
 
-def log_files(figures: Mapping[str, Figure], tables: Mapping[str, pd.DataFrame]) -> None:
-    """Log figures under ``plots/`` and tables as CSV under ``tables/`` to the active run."""
+def log_files(
+    figures: Mapping[str, Figure], tables: Mapping[str, pd.DataFrame], texts: Mapping[str, str] | None = None
+) -> None:
+    """Log figures under ``plots/``, tables as CSV under ``tables/`` and texts by their file names to the active run."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for name, figure in figures.items():
@@ -69,5 +71,7 @@ def log_files(figures: Mapping[str, Figure], tables: Mapping[str, pd.DataFrame])
         for name, table in tables.items():
             (folder / TABLES).mkdir(exist_ok=True)
             table.to_csv(folder / TABLES / f"{name}.csv", index=False)
+        for name, text in (texts or {}).items():
+            (folder / name).write_text(text, encoding="utf-8")
         # One call: against a remote store each costs a round trip of its own.
         mlflow.log_artifacts(scratch)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from workload_forecast import markdown
 
 PASSED, FAILED, NOT_APPLICABLE = "passed", "FAILED", "not applicable"
 
@@ -72,9 +74,8 @@ class Verdict:
     def markdown(self) -> str:
         """Return the checks as a Markdown table under a heading that says the outcome."""
         outcome = "may be promoted" if self.passed else "is refused"
-        rows: Sequence[Sequence[str]] = [_HEAD, ["---"] * len(_HEAD), *(_cells(check) for check in self.checks)]
-        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-        return f"# Version {self.version} {outcome}\n\n" + "\n".join(lines) + "\n"
+        rows = [[markdown.plain(cell) for cell in _cells(check)] for check in self.checks]
+        return f"# Version {self.version} {outcome}\n\n{markdown.table(_HEAD, rows)}\n"
 
 
 def finite(numbers: Mapping[str, float]) -> dict[str, float]:

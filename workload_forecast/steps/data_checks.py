@@ -9,6 +9,7 @@ from workload_forecast.check_limits import CheckLimits
 from workload_forecast.config import Thresholds
 from workload_forecast.errors import DataError
 from workload_forecast.model.checks import REFUSE, WARN, Verdict, check_data
+from workload_forecast.model.data_quality import data_quality
 from workload_forecast.model.load_summary import summarise_loads
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.registry.log_training import log_files
@@ -18,11 +19,14 @@ from workload_forecast.steps.runs import TAG, Result, Runs
 #: Name of the table among the run's artifacts, and of the tag that holds the verdict.
 DATA_CHECKS = "data_checks"
 
+#: The same and what it is made of, as a page to read.
+QUALITY_FILE = "data_quality.md"
+
 
 def check_training_data(
     runs: Runs, etl: Result, split: TimeSplit, thresholds: Thresholds, limits: CheckLimits
 ) -> Verdict:
-    """Check what the ETL has made, log the table of checks and the verdict, and say each warning in a line.
+    """Check what the ETL has made, log the table of checks, the report and the verdict, and say each warning.
 
     Returns:
         The verdict: ``ok`` or ``warn``.
@@ -34,10 +38,12 @@ def check_training_data(
     engine = runs.engine("auto")
     with runs.progress.stage("train: check the data") as stage:
         summary = summarise_loads(engine.read_table(FEATURES, etl.folder / FEATURES.name), split, thresholds)
-        report = check_data(summary, etl.info["counts"], limits)
+        counts = etl.info["counts"]
+        report = check_data(summary, counts, limits)
         stage.detail = f"({len(report.checks)} checks: {report.verdict})"
     mlflow.set_tag(f"{TAG}{DATA_CHECKS}", report.verdict)
-    log_files({}, {DATA_CHECKS: report.table()})
+    page = data_quality(report, summary, counts, split, thresholds)
+    log_files({}, {DATA_CHECKS: report.table()}, {QUALITY_FILE: page})
     for reason in report.reasons(WARN):
         runs.progress.say(f"train: WARNING: {reason}")
     if report.verdict == REFUSE:

@@ -13,7 +13,6 @@ from typing import Any
 
 import narwhals as nw
 import polars as pl
-from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from workload_forecast.config import EVERY_SERVER, Settings
@@ -23,17 +22,14 @@ from workload_forecast.schemas import HOURLY_LOAD, PRIMARY_MEASURE
 from workload_forecast.service.exchange import Exchange, ServedHistory
 from workload_forecast.serving.history import UNUSED
 from workload_forecast.steps.published import Publication, place_of
-from workload_forecast.steps.runs import EFFECTIVE, TAG
+from workload_forecast.steps.results import finished_runs, result_of
+from workload_forecast.steps.runs import EFFECTIVE
 from workload_forecast.steps.served_model import scratch_in
-from workload_forecast.storage.local import read_info
 from workload_forecast.storage.locations import parse_location
 
 #: What is kept before the newest hour. The features of an hour reach 795 hours back, so that every start of the last
 #: four weeks, and the two days to come, can be forecast as from the whole history.
 KEPT = timedelta(days=31 + 31)
-
-#: Finished ETL runs that are looked at, newest first.
-_RUNS = 200
 
 
 @dataclass(frozen=True)
@@ -130,21 +126,10 @@ def _download(publication: Publication, target: Path) -> Path:
 
 def in_runs(settings: Settings, home: Path) -> Found | None:
     """Return the result of the newest finished ETL with these settings that is on this machine, or None."""
-    client = MlflowClient()
-    runs = client.search_runs(
-        [experiment.experiment_id for experiment in client.search_experiments()],
-        f"tags.`{TAG}step` = 'etl' and attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-        max_results=_RUNS,
-    )
-    for run in runs:
-        key, result = run.data.tags.get(f"{TAG}key", ""), run.data.tags.get(f"{TAG}result", "")
-        if not (key and _matches(run, settings)):
-            continue
-        for folder in (Path(result), home / "etl" / key):
-            info = read_info(folder)
-            if info and info.get("key") == key:
-                return Found(key, partial(_there, folder / HOURLY_LOAD.name))
+    for run in finished_runs("etl"):
+        found = result_of(run, home) if _matches(run, settings) else None
+        if found:
+            return Found(found.key, partial(_there, found.folder / HOURLY_LOAD.name))
     return None
 
 

@@ -9,20 +9,24 @@ from typing import Any
 
 import mlflow
 
+from workload_forecast import __version__
 from workload_forecast.config import ClassWeights, Settings, TrainingParameters
+from workload_forecast.model.checks import Verdict
 from workload_forecast.model.pipeline import own_parameters
 from workload_forecast.model.rows import resolve_thresholds
 from workload_forecast.model.source_choice import describe_sources
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import train
-from workload_forecast.registry.log_model import log_model
+from workload_forecast.registry.log_model import RegisteredVersion, log_model
 from workload_forecast.registry.log_training import log_training
+from workload_forecast.registry.model_card import CARD_FILE, CardFacts, model_card
 from workload_forecast.schemas import FEATURES
 from workload_forecast.sources import Sources
 from workload_forecast.steps.data_checks import check_training_data
 from workload_forecast.steps.etl import EtlOptions, perform_etl, tag_input
 from workload_forecast.steps.generate import DataSource, data_source
 from workload_forecast.steps.lineage import log_table
+from workload_forecast.steps.provenance import library_versions
 from workload_forecast.steps.published import MODEL, place_of
 from workload_forecast.steps.runs import Result, Runs, Step, open_runs
 
@@ -96,6 +100,7 @@ def _train(
         tags = {"duration": settings.duration, "data": source.kind}
         tags |= {"subset": etl.info["subset"]} if etl.info["subset"] else {}
         version = log_model(result, tags, missing_hours=settings.missing_hours)
+        mlflow.log_text(model_card(result, _card_facts(settings, etl, source, version, checked)), CARD_FILE)
         Path(mlflow.artifacts.download_artifacts(version.uri, dst_path=str(folder / "download"))).rename(folder / MODEL)
     mlflow.set_tags({f"workload_forecast.engine.{name}": number for name, number in engine.versions().items()})
     return {
@@ -106,6 +111,23 @@ def _train(
         "sources": "" if result.sources == Sources() else describe_sources(result.tables["sources"]),
         "metrics": dict(result.metrics),
     }
+
+
+def _card_facts(
+    settings: Settings, etl: Result, source: DataSource, version: RegisteredVersion, checked: Verdict
+) -> CardFacts:
+    return CardFacts(
+        version=version,
+        data=source.kind,
+        duration=settings.duration,
+        subset=etl.info["subset"],
+        servers=etl.info["servers"],
+        sessions=etl.info["counts"]["rows_used"],
+        digest=etl.key,
+        missing_hours=settings.missing_hours,
+        data_checks=checked,
+        libraries={"workload_forecast": __version__, **library_versions()},
+    )
 
 
 def tell(runs: Runs, result: Result) -> None:

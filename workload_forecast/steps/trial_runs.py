@@ -17,6 +17,9 @@ SEARCH_TAG, TRIAL_TAG = f"{TAG}search", f"{TAG}trial"
 #: Metric of a trial's run that the search maximises.
 SCORE = "macro_f1"
 
+#: Metrics of the search's own run, whose steps are the trials: MLflow's UI draws them while the search goes on.
+TRIAL_CURVE, BEST_CURVE = "search_trial_macro_f1", "search_best_so_far_macro_f1"
+
 
 class TrialRuns:
     """Performs the trials of the search with a key in runs nested in the active one.
@@ -41,6 +44,8 @@ class TrialRuns:
                 trial, source = attempt(objective, number, parameters), ""
             _log(trial, source)
         self._tell(trial, reused=bool(source))
+        if trial.macro_f1 is not None and self._best:
+            mlflow.log_metrics({TRIAL_CURVE: trial.macro_f1, BEST_CURVE: self._best.macro_f1 or 0.0}, step=number)
         return trial
 
     def _tell(self, trial: Trial, *, reused: bool) -> None:
