@@ -93,10 +93,18 @@ def test_main_decides_once_on_what_it_has_trained(project: Project, spark: objec
     project.say()
     assert project.run("main", "--config", config) == 0
     assert "it is the champion already" in project.say()
+    assert_that_the_champion_forecasts(project, number)
+
+    assert_that_a_part_of_the_servers_is_not_promoted(project, config, number)
+
+
+def assert_that_the_champion_forecasts(project: Project, number: str) -> None:
     forecast, promote = last(project, "forecast"), last(project, "promote")
     assert forecast.data.tags["mlflow.parentRunId"] == promote.data.tags["mlflow.parentRunId"]
     assert (forecast.data.tags["workload_forecast.model_version"], forecast.data.metrics["servers"]) == (number, 4)
 
+
+def assert_that_a_part_of_the_servers_is_not_promoted(project: Project, config: str, number: str) -> None:
     assert project.run("main", "--config", config, "--debug", "FILTER_IP") == 0
     assert "not looked at: it was trained on a part of the servers (debug)" in project.say()
     few = last(project, "train")
@@ -104,6 +112,6 @@ def test_main_decides_once_on_what_it_has_trained(project: Project, spark: objec
     assert [run.data.tags["workload_forecast.subset"] for run in runs] == ["debug", "debug"]
     assert project.run("promote", "--config", config) == 6, "nor when somebody asks for it"
     assert "all servers: it was trained on a part of the servers (debug)" in project.say()
-    champion = version_of(client, MODEL_NAME, CHAMPION)
+    champion = version_of(MlflowClient(), MODEL_NAME, CHAMPION)
     assert champion is not None
     assert str(champion.version) == number
