@@ -11,7 +11,7 @@ import polars as pl
 
 from workload_forecast.report.columns import Fleet
 from workload_forecast.report.facts import Facts, Score
-from workload_forecast.schemas import CAPACITY_PLAN, CLASSES, FORECAST, HOURLY_LOAD
+from workload_forecast.schemas import CAPACITY_PLAN, CLASSES, FORECAST
 
 START = datetime(2016, 7, 1)
 HOUR = timedelta(hours=1)
@@ -76,8 +76,7 @@ def _fleet(called: list[str], week: dict[str, Any], expected: dict[str, Any]) ->
     history = [(name, START + (n - 168) * HOUR, load) for name in called for n, load in enumerate(week[name])]
     seen = [row for row in history if row[2] is not None]
     past = pl.DataFrame(seen, schema=["server", "hour", "total_load"], orient="row")
-    types = {name: pl.Datetime("us") if name in {"hour", "peak_hour"} else None for name in ("hour", "peak_hour")}
-    table = pl.DataFrame(forecast).cast({"hour": types["hour"]}).select(*FORECAST.columns)
+    table = pl.DataFrame(forecast).cast({"hour": pl.Datetime("us")}).select(*FORECAST.columns)
     return Fleet(table.sample(fraction=1, shuffle=True, seed=3), _plan(called, expected), past)
 
 
@@ -115,6 +114,3 @@ def facts(**changes: Any) -> Facts:
         "limits": ("Nothing is known of <releases>.",),
     }
     return Facts(**{**given, **changes})
-
-
-assert set(HOURLY_LOAD.columns) >= {"server", "hour", "total_load"}

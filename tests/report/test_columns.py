@@ -114,5 +114,5 @@ def test_tables_that_do_not_belong_together_are_refused(broken: str) -> None:
         plan = plan.head(-1)
     else:
         forecast, plan = forecast.clear(), plan.clear()
-    with pytest.raises(DataError, match="one origin and the same servers. Forecast again"):
+    with pytest.raises(DataError, match=r"one origin and the same servers\. Forecast again"):
         pack_fleet(Fleet(forecast, plan, fleet.history), {})

@@ -34,7 +34,7 @@ class Read(HTMLParser):
         if tag == "script":
             self._script = dict(attrs).get("id") or ""
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 — the signature is the parser's
         self._inside = ""
 
     def handle_data(self, data: str) -> None:

@@ -92,9 +92,7 @@ def test_a_forecast_ends_with_its_report_which_comes_to_the_service(
     assert len(served.said) == 2
 
 
-def test_the_card_says_what_the_training_has_found(
-    project: Project, champion: Callable[[Node], str], tmp_path: Path
-) -> None:
+def test_the_card_says_what_the_training_has_found(champion: Callable[[Node], str], tmp_path: Path) -> None:
     champion(always(0))
     facts = read_compiled(tmp_path / "model-0" / "compiled")[1]
     metrics = {"test_macro_f1": 0.71, "forecast_test_macro_f1": 0.73, "baseline_naive_test_macro_f1": 0.72}

@@ -123,7 +123,7 @@ def _last_week(fleet: Fleet, servers: pl.Series, start: datetime) -> Loads:
 
 
 def _matrix(rows: pl.DataFrame, name: str, shape: tuple[int, int]) -> Loads:
-    return rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy().reshape(shape)
+    return np.asarray(rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy().reshape(shape))
 
 
 def _in_units(loads: Mapping[str, Loads]) -> tuple[npt.NDArray[np.float64], Columns]:

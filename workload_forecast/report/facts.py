@@ -92,6 +92,8 @@ def summary(forecast: pl.DataFrame, plan: pl.DataFrame, model: str) -> dict[str,
         "Machines that can be saved": f"{len(plan) - machines:,} of {len(plan):,}",
         "Servers to scale out": f"{scaled:,}" + (f", which lack {extra:,} machines" if scaled else ""),
         "Server hours": " · ".join(f"{name} {classes.get(name, 0) / rows:.1%}" for name in CLASSES),
-        "Answered by": " · ".join(f"{word} {sources[name] / rows:.1%}" for name, word in SOURCES.items() if name in sources),
+        "Answered by": " · ".join(
+            f"{word} {sources[name] / rows:.1%}" for name, word in SOURCES.items() if name in sources
+        ),
         "Model": model,
     }

@@ -104,7 +104,7 @@ function show(server) {
   const peak = fleet.peakHour[server] === UNKNOWN_HOUR ? "" :
     ` Reckoned with: at most ${loadWord(fleet.peak[server])}, at ${hourWord(fleet, fleet.peakHour[server])} UTC.`;
   byId("server-plan").textContent =
-    `Plan: ${actionWord(server)}${place}: ${reasonWord(server)} (confidence ${percent(fleet.confidence[server])}).${peak}`;
+    `Plan: ${actionWord(server)}${place}: ${reasonWord(server)} (${percent(fleet.confidence[server])}).${peak}`;
   const expected = loadsOf(fleet, "expected", server);
   const error = loadsOf(fleet, "error", server);
   byId("hours").tBodies[0].replaceChildren(...classesOf(fleet, server).map((kind, hour) => {

@@ -21,7 +21,7 @@ OPEN = frozenset({"/ping", "/health", "/metrics", "/version", "/docs", "/openapi
 BROWSED = frozenset({"/"})
 
 _REALM = 'Bearer realm="workload-forecast"'
-_PASSWORD_REALM = 'Basic realm="workload-forecast: a key as the password, with any user name", charset="UTF-8"'
+_BROWSER_REALM = 'Basic realm="workload-forecast: a key as the password, with any user name", charset="UTF-8"'
 _HOW = "Send the header 'Authorization: Bearer wf_…' with a key that `workload-forecast keys create` made."
 
 
@@ -45,7 +45,7 @@ class Access:
 
     def _key(self, scope: Scope) -> Key:
         given, browsed = header(scope, b"authorization"), scope["path"] in BROWSED
-        realm = f"{_PASSWORD_REALM}, {_REALM}" if browsed else _REALM
+        realm = f"{_BROWSER_REALM}, {_REALM}" if browsed else _REALM
         if given is None:
             self.metrics.refused_keys.inc()
             raise Refused(401, "no-key", f"The request has no key. {_HOW}", {"WWW-Authenticate": realm})

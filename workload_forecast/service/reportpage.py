@@ -18,12 +18,13 @@ POLICY = (
 )
 
 _MISSING = (
-    "No forecast's report has come to this service yet. Make one with `mlflow run . -e forecast`; the follower finds it "
-    "within a minute. If it does not, its log says why."
+    "No forecast's report has come to this service yet. Make one with `mlflow run . -e forecast`; the follower finds "
+    "it within a minute. If it does not, its log says why."
 )
 
 #: For a person with a browser, who is not helped by a problem document.
-_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>No report yet</title></head>
 <body><h1>No report yet</h1><p>No forecast's report has come to this service. Make one with
 <code>mlflow run . -e forecast</code>; the follower finds it within a minute. If it does not, its log says why.</p>

@@ -56,7 +56,7 @@ def router(service: Service) -> APIRouter:
         responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **problems(401, 404, 503)},
     )  # fmt: skip
     async def report(request: Request) -> Response:
-        """One page with every server's hours and the capacity plan, for a browser: it asks for a key as the password."""
+        """One page with every server's hours and the capacity plan; a browser asks for a key as the password."""
         return report_page(request, service.options.exchange)
 
     _probes(routes, service)

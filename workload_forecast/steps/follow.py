@@ -30,7 +30,7 @@ from workload_forecast.steps.served_model import SCRATCH, ModelSource
 from workload_forecast.steps.served_report import ReportSource
 from workload_forecast.storage.locks import Lock
 
-#: Seconds between two looks at hourly load and report, which change when a run has ended: hardly more than once an hour.
+#: Seconds between two looks at hourly load and report, which change when a run has ended: hardly once an hour.
 HISTORY_INTERVAL_S = 30.0
 
 #: After failures the next look comes later and later, but not later than this.

@@ -72,7 +72,9 @@ class ReportSource:
             order_by=["attributes.start_time DESC"],
             max_results=_RUNS,
         )
-        own = [run for run in runs if self.model == run.data.params.get(f"{EFFECTIVE}model", run.data.params.get("model"))]
+        own = [
+            run for run in runs if self.model == run.data.params.get(f"{EFFECTIVE}model", run.data.params.get("model"))
+        ]
         yield from sorted(own, key=lambda run: run.data.tags.get(f"{TAG}origin", ""), reverse=True)
 
     def _local(self, run: Run) -> Path | None:
