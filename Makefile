@@ -95,9 +95,9 @@ test-e2e: setup-dev ## Run the project through `mlflow run`, README's commands a
 	@$(ACTIVATED) python -m pytest tests/e2e -m e2e $(PYTEST_OPTIONS)
 
 .PHONY: test-stack
-test-stack: setup-dev ## Run the main job on the tracking stack, which the suite starts (minutes; Debian)
+test-stack: setup-dev ## Run the main job on the tracking stack, and what needs a browser (minutes; Debian)
 	@bash tests/stack/machines/install.sh
-	@$(ACTIVATED) python -m pytest tests/stack -m stack $(PYTEST_OPTIONS)
+	@$(ACTIVATED) python -m pytest tests/stack tests/report -m stack $(PYTEST_OPTIONS)
 
 .PHONY: test-targets
 test-targets: setup-dev ## Run jobs on Docker, over SSH and on a Spark cluster, which the suite starts (Debian, as root)

@@ -30,7 +30,10 @@ def schema(client: TestClient) -> Any:
 MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
 MADE_UP = [
     *((path, "POST", mode) for path in ("/forecast", "/score", "/invocations") for mode in MODES),
-    *((path, "GET", schemathesis.GenerationMode.POSITIVE) for path in ("/health", "/ping", "/version", "/metrics")),
+    *(
+        (path, "GET", schemathesis.GenerationMode.POSITIVE)
+        for path in ("/", "/health", "/ping", "/version", "/metrics")
+    ),
 ]
 
 

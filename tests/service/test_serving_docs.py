@@ -29,6 +29,7 @@ def test_the_paths_that_need_no_key_are_those() -> None:
     keyed = {path for row in rows if row.split("|")[2].strip() == "yes" for path in re.findall(r"POST (/\w+)", row)}
     assert without == set(OPEN)
     assert keyed == {"/forecast", "/score", "/invocations"}
+    assert [row for row in rows if row.startswith("| `GET /` | yes, or as a password |")]
 
 
 def test_the_limits_are_the_services_own() -> None:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browsers import chromium, complaints
 from tests.stack.conftest import User
 from tests.stack.job import EXPERIMENT, Job
-from tests.targets.machines.process import MachineError, which
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 
@@ -22,15 +22,8 @@ PICTURES = "WORKLOAD_FORECAST_PICTURES"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The distribution's Chromium: no browser is downloaded."""
-    program = which("chromium")
-    if not program:
-        raise MachineError("Chromium is not installed. Run tests/stack/machines/install.sh as root, then this again.")
-    with sync_playwright() as playwright:
-        # root, as in a container, has no sandbox
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
@@ -42,9 +35,7 @@ def page(browser: Browser, analyst: User) -> Iterator[Page]:
     # nothing but the server is asked: what the page looks for elsewhere is not for the test to depend on
     context.route(lambda url: not url.startswith(analyst.tracking.uri), lambda route: route.abort())
     opened = context.new_page()
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(f"error: {error}"))
-    opened.on("console", lambda line: problems.append(f"{line.type}: {line.text}") if line.type == "error" else None)
+    problems = complaints(opened)
     yield opened
     context.close()
     # a grid that takes a frame longer to lay itself out; browsers report it and nothing is wrong

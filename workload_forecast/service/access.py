@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workload_forecast.errors import SettingsError
@@ -14,7 +16,12 @@ from workload_forecast.service.problems import Refused
 #: Paths that need no key.
 OPEN = frozenset({"/ping", "/health", "/metrics", "/version", "/docs", "/openapi.json"})
 
+#: Paths for browsers, which ask their user for a password and cannot send a bearer key. Only pages that are looked at:
+#: a browser sends a password that it knows along with whatever another site makes it ask for.
+BROWSED = frozenset({"/"})
+
 _REALM = 'Bearer realm="workload-forecast"'
+_BROWSER_REALM = 'Basic realm="workload-forecast: a key as the password, with any user name", charset="UTF-8"'
 _HOW = "Send the header 'Authorization: Bearer wf_…' with a key that `workload-forecast keys create` made."
 
 
@@ -37,11 +44,14 @@ class Access:
         await self.app(scope, receive, send)
 
     def _key(self, scope: Scope) -> Key:
-        given = header(scope, b"authorization")
+        given, browsed = header(scope, b"authorization"), scope["path"] in BROWSED
+        realm = f"{_BROWSER_REALM}, {_REALM}" if browsed else _REALM
         if given is None:
             self.metrics.refused_keys.inc()
-            raise Refused(401, "no-key", f"The request has no key. {_HOW}", {"WWW-Authenticate": _REALM})
+            raise Refused(401, "no-key", f"The request has no key. {_HOW}", {"WWW-Authenticate": realm})
         scheme, _, token = given.decode("latin-1").partition(" ")
+        if browsed and scheme.lower() == "basic":
+            scheme, token = "bearer", _password(token)
         try:
             key = self.keys.check(token.strip()) if scheme.lower() == "bearer" else None
         except SettingsError as problem:
@@ -50,6 +60,14 @@ class Access:
             raise Refused(503, "keys-unreadable", detail) from None
         if key is None:
             self.metrics.refused_keys.inc()
-            refusal = {"WWW-Authenticate": f'{_REALM}, error="invalid_token"'}
+            refusal = {"WWW-Authenticate": f'{realm}, error="invalid_token"'}
             raise Refused(401, "no-key", f"The key opens nothing: unknown, revoked or expired. {_HOW}", refusal)
         return key
+
+
+def _password(credentials: str) -> str:
+    """Return the password of a Basic header, empty if there is none to be read."""
+    try:
+        return base64.b64decode(credentials.strip(), validate=True).decode("latin-1").partition(":")[2]
+    except ValueError:
+        return ""

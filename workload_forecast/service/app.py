@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from workload_forecast import __version__
-from workload_forecast.service.access import OPEN, Access
+from workload_forecast.service.access import BROWSED, OPEN, Access
 from workload_forecast.service.entrance import Entrance
 from workload_forecast.service.keys import Keys
 from workload_forecast.service.limits import Limits
@@ -22,7 +22,7 @@ from workload_forecast.service.routes import router
 from workload_forecast.service.service import Service
 
 #: Paths that metrics and logs name.
-ROUTES = OPEN | {"/forecast", "/score", "/invocations"}
+ROUTES = OPEN | BROWSED | {"/forecast", "/score", "/invocations"}
 
 _ABOUT = f"""
 Load classes of servers for the next 48 hours. All times are UTC.

@@ -3,9 +3,11 @@
 ====================  ===========================================================================
 ``model.json``        :class:`ServedModel`: which model is to be served, and in which folder it is
 ``history.json``      :class:`ServedHistory`: which hourly load, and in which file it is
+``report.json``       :class:`ServedReport`: which forecast's report, and in which file it is
 ``follower.json``     :class:`FollowerState`: when the follower looked last, and what was wrong
 ``models/``           a folder of each model that is or was served: a compiled model
 ``histories/``        a Parquet file of each hourly load
+``reports/``          an HTML file of each report
 ====================  ===========================================================================
 
 The follower needs MLflow and the storage clients, seconds to import and hundreds of megabytes; the service needs
@@ -24,7 +26,7 @@ from typing import TypeVar
 
 from workload_forecast.errors import EnvironmentProblem, SettingsError
 
-#: Models, and histories, that are kept beside the newest: a service may still be loading them.
+#: Models, histories and reports that are kept beside the newest: a service may still be loading them.
 KEPT = 2
 
 
@@ -67,6 +69,27 @@ class ServedHistory:
 
 
 @dataclass(frozen=True)
+class ServedReport:
+    """The report of a forecast, in the exchange.
+
+    Attributes:
+        key: of the work that made it.
+        model: name of the registered model.
+        version: of it.
+        origin: newest hour that the forecast knew, like ``2016-06-30T23``.
+        fetched: time, UTC, ISO 8601.
+        path: of the HTML file, relative to the exchange; set by :meth:`Exchange.put_report`.
+    """
+
+    key: str
+    model: str
+    version: str
+    origin: str
+    fetched: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
 class FollowerState:
     """How the follower fares.
 
@@ -79,7 +102,7 @@ class FollowerState:
     problem: str = ""
 
 
-Note = TypeVar("Note", ServedModel, ServedHistory, FollowerState)
+Note = TypeVar("Note", ServedModel, ServedHistory, ServedReport, FollowerState)
 
 
 class Exchange:
@@ -100,6 +123,10 @@ class Exchange:
         """Return the newest hourly load, or None; errors as :meth:`model`."""
         return self._read("history.json", ServedHistory)
 
+    def report(self) -> ServedReport | None:
+        """Return the newest forecast's report, or None; errors as :meth:`model`."""
+        return self._read("report.json", ServedReport)
+
     def follower(self) -> FollowerState | None:
         """Return how the follower fares, or None if none has been here; errors as :meth:`model`."""
         return self._read("follower.json", FollowerState)
@@ -115,6 +142,10 @@ class Exchange:
     def put_history(self, history: ServedHistory, file: Path) -> ServedHistory:
         """Take in a copy of a Parquet file, and say that it is the newest; errors as :meth:`put_model`."""
         return self._put("history.json", "histories", history, file)
+
+    def put_report(self, report: ServedReport, file: Path) -> ServedReport:
+        """Take in a copy of an HTML file, and say that it is the newest; errors as :meth:`put_model`."""
+        return self._put("report.json", "reports", report, file)
 
     def put_follower(self, state: FollowerState) -> None:
         """Say how the follower fares; errors as :meth:`put_model`."""
@@ -156,7 +187,7 @@ class Exchange:
         except (ValueError, TypeError):
             raise SettingsError(f"{path} is not what the follower writes: remove the folder {self.folder}.") from None
 
-    def _write(self, name: str, note: ServedModel | ServedHistory | FollowerState) -> None:
+    def _write(self, name: str, note: ServedModel | ServedHistory | ServedReport | FollowerState) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f".{name}.{os.getpid()}"
         draft.write_text(json.dumps(asdict(note), indent=1) + "\n", encoding="utf-8")

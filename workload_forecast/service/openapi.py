@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from workload_forecast.schemas import FEATURE_NAMES
+from workload_forecast.service.access import BROWSED
 from workload_forecast.service.bodies import ForecastRequest, Problem, ScoreRequest
 from workload_forecast.service.problems import CONTENT_TYPE, KINDS, PREFIX
 
@@ -19,6 +20,7 @@ _REF = "#/components/schemas/{model}"
 _PROBLEMS = {
     400: "the body is not JSON (or CSV)",
     401: "no key, or one that opens nothing",
+    404: "there is no report yet",
     408: "the body did not arrive in time",
     413: "the body is too large",
     415: "the body is of a type that is not read",
@@ -124,7 +126,8 @@ def document(app: FastAPI, own: Iterable[str]) -> dict[str, Any]:
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     components.setdefault("schemas", {}).update(schemas["$defs"])
     components["securitySchemes"] = {
-        "key": {"type": "http", "scheme": "bearer", "description": "a key: wf_PREFIX_SECRET"}
+        "key": {"type": "http", "scheme": "bearer", "description": "a key: wf_PREFIX_SECRET"},
+        "password": {"type": "http", "scheme": "basic", "description": "a key as the password, with any user name"},
     }
     identifier = {"X-Request-Id": {"description": "the request's id", "schema": {"type": "string"}}}
     for path, operations in found["paths"].items():
@@ -132,6 +135,8 @@ def document(app: FastAPI, own: Iterable[str]) -> dict[str, Any]:
             if path in BODIES:
                 operation["requestBody"] = BODIES[path]
             operation["security"] = [] if path in own else [{"key": []}]
+            if path in BROWSED:
+                operation["security"].append({"password": []})
             for response in operation["responses"].values():
                 response.setdefault("headers", {}).update(identifier)
     return found

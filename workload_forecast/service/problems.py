@@ -21,6 +21,7 @@ KINDS: Mapping[str, str] = {
     "bad-request": "The body is not JSON (or CSV), or nested too deep, or names a wrong protocol.",
     "no-key": "The request has no key, or one that opens nothing.",
     "not-found": "There is nothing at this path.",
+    "no-report": "No forecast's report has come to the service yet.",
     "method-not-allowed": "The path does not take this method; `Allow` names those it takes.",
     "body-too-slow": "The body did not arrive in time.",
     "body-too-large": "The body is larger than the service takes.",

@@ -13,6 +13,7 @@ from workload_forecast.service.apipage import POLICY, page
 from workload_forecast.service.bodies import ForecastAnswer, ScoreAnswer
 from workload_forecast.service.openapi import problems
 from workload_forecast.service.problems import problem
+from workload_forecast.service.reportpage import report_page
 from workload_forecast.service.service import Service
 
 _ASKED = (400, 401, 408, 413, 422, 503)
@@ -49,6 +50,14 @@ def router(service: Service) -> APIRouter:
         """Feature rows; or, with the parameter `start`, hourly load to forecast from: as the logged model does."""
         content_type = request.headers.get("content-type", "")
         return _json(await service.invoke(await request.body(), content_type))  # type: ignore[return-value]
+
+    @routes.get(
+        "/", summary="The newest forecast's report", tags=["answers"], response_class=Response,
+        responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **problems(401, 404, 503)},
+    )  # fmt: skip
+    async def report(request: Request) -> Response:
+        """One page with every server's hours and the capacity plan; a browser asks for a key as the password."""
+        return report_page(request, service.options.exchange)
 
     _probes(routes, service)
     return routes

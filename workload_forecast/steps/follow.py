@@ -1,4 +1,4 @@
-"""``follow``: champion and newest hourly load into the exchange, for as long as the service runs.
+"""``follow``: champion, newest hourly load and report into the exchange, for as long as the service runs.
 
 The service knows neither MLflow nor a storage: this process looks every few seconds, and what it cannot find or load
 never replaces what is served. It does not end by itself: a registry that is away is asked again.
@@ -27,9 +27,10 @@ from workload_forecast.progress import Progress
 from workload_forecast.service.exchange import Exchange, FollowerState
 from workload_forecast.steps.served_history import HistorySource
 from workload_forecast.steps.served_model import SCRATCH, ModelSource
+from workload_forecast.steps.served_report import ReportSource
 from workload_forecast.storage.locks import Lock
 
-#: Seconds between two looks at the hourly load, which changes when an ETL has ended: hardly more than once an hour.
+#: Seconds between two looks at hourly load and report, which change when a run has ended: hardly once an hour.
 HISTORY_INTERVAL_S = 30.0
 
 #: After failures the next look comes later and later, but not later than this.
@@ -116,7 +117,7 @@ def _sweep(folder: Path) -> None:
 
 
 class Follower:
-    """Two looks, at registry and hourly load, each as often as it is due; what is wrong with them is said and kept.
+    """Looks at registry, hourly load and report, each as often as it is due; what is wrong with them is said and kept.
 
     Each has a thread of its own: a storage that does not answer is waited for for minutes, a promotion is not.
     """
@@ -126,16 +127,18 @@ class Follower:
         self._interval, self._say = options.interval_s, progress.say
         model = ModelSource(self.exchange, options.model, options.alias, progress.say)
         history = HistorySource(self.exchange, options.settings, options.home, options.history, progress)
+        report = ReportSource(self.exchange, options.model, options.home, progress.say)
+        seldom = max(options.interval_s, HISTORY_INTERVAL_S)
         self._looks = (
             Look("model", model.look, options.interval_s, progress.say),
-            Look("history", history.look, max(options.interval_s, HISTORY_INTERVAL_S), progress.say),
+            Look("history", history.look, seldom, progress.say),
+            Look("report", report.look, seldom, progress.say),
         )
         self._state, self._telling = Look("exchange", self._tell, 0.0, progress.say), threading.Lock()
 
     def run(self) -> NoReturn:
         """Look again and again, in threads; this one is for the signals."""
-        model, _ = self._looks
-        self._once(model)  # alone: what MLflow imports when it is first used is not made for two threads
+        self._once(self._looks[0])  # alone: what MLflow imports when it is first used is not made for two threads
         for look in self._looks:
             threading.Thread(target=self._follow, args=(look,), name=look.what, daemon=True).start()
         while True:

@@ -28,6 +28,7 @@ from workload_forecast.serving.fleet_rows import forecast_rows
 from workload_forecast.serving.forecaster import SOURCES, Forecaster
 from workload_forecast.serving.history import HOUR
 from workload_forecast.steps.etl import EtlOptions, perform_etl, tag_input
+from workload_forecast.steps.forecast_report import REPORT_FILE, write_report
 from workload_forecast.steps.generate import data_source
 from workload_forecast.steps.lineage import log_table
 from workload_forecast.steps.published import place_of
@@ -157,6 +158,8 @@ def _forecast(
     metrics: dict[str, float] = {"rows_forecast": written, "servers": servers}
     metrics |= {"servers_gone": len(load.lives) - servers, **{f"rows_{name}": n for name, n in counts.items()}}
     metrics |= _plan(runs, limits, greatest_load(load, start), folder)
+    with runs.progress.stage("forecast: report"):
+        write_report(folder, load, start, version, forecaster.scorer.facts)
     mlflow.log_metrics({name: float(value) for name, value in metrics.items()})
     log_table(folder / FORECAST.name, FORECAST, "output")
     log_table(folder / CAPACITY_PLAN.name, CAPACITY_PLAN, "output")
@@ -203,3 +206,4 @@ def _tell(runs: Runs, result: Result) -> None:
         f"{metrics['servers_to_scale_out']:,} servers need {metrics['machines_missing']:,} machines more"
     )
     runs.progress.say(f"tables: {result.folder / FORECAST.name}, {result.folder / CAPACITY_PLAN.name}")
+    runs.progress.say(f"report: {result.folder / REPORT_FILE}   open it in a browser")

@@ -23,7 +23,7 @@ def code_digest(*places: str) -> str:
     digest = hashlib.sha256()
     for root in (PACKAGE / place for place in places or ("",)):
         for path in [root] if root.is_file() else sorted(root.rglob("*")):
-            if path.suffix in {".py", ".json"}:
+            if path.suffix in {".py", ".json", ".html", ".css", ".js"}:
                 digest.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -1,0 +1,1 @@
+"""The fleet's report: frames of one forecast in, one HTML page out that needs nothing else, no network either."""
