@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -146,6 +147,17 @@ def test_past_forecasts_are_scored_by_what_came(world: Project, version: Callabl
     assert line.startswith(f"monitor: ok version {number}: {len(known)} server-hours of 3 servers: macro-F1 ")
     assert heard.splitlines()[-1] == line
     assert monitor(world).data.metrics == metrics, "the same data, the same numbers"
+    assert_that_the_next_report_shows(world, known)
+
+
+def assert_that_the_next_report_shows(project: Project, known: list[tuple[dict[str, Any], str]]) -> None:
+    page = (Path(forecast(project).data.tags["workload_forecast.result"]) / "report.html").read_text()
+    shown = re.findall(r'<th scope="row">([^<]+)</th><td>\d+</td><td>([\d,]+)</td><td>([\d.]+)</td>', page)
+    expected = []
+    for origin in sorted({one["origin"] for one, _ in known}, reverse=True):
+        pairs = [(label, one["prediction"]) for one, label in known if one["origin"] == origin]
+        expected.append((origin, str(len(pairs)), f"{f1_score(*zip(*pairs, strict=True), average='macro'):.3f}"))
+    assert shown == expected
 
 
 def test_a_broken_promise_is_an_alarm_and_nothing_else_happens(world: Project, version: Callable[..., str]) -> None:

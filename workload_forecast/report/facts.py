@@ -41,15 +41,15 @@ class Scored:
         origin: newest hour that was known then.
         version: of the model.
         hours: of servers that could be scored.
-        macro_f1: of what was said.
-        naive: macro-F1 of the class of the newest load known at the same hour of the day.
+        macro_f1: of what was said; None where nothing was.
+        naive: macro-F1 of the class of the newest load known at the same hour of the day; None where none was known.
     """
 
     origin: str
     version: str
     hours: int
-    macro_f1: float
-    naive: float
+    macro_f1: float | None
+    naive: float | None
 
 
 @dataclass(frozen=True)

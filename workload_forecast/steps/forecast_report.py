@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import mlflow
 import narwhals as nw
+import polars as pl
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -16,15 +18,19 @@ from workload_forecast.engines.batches import read_all
 from workload_forecast.planning.plan import REASONS
 from workload_forecast.report.columns import HISTORY_HOURS, Fleet
 from workload_forecast.report.facts import Facts as PageFacts
-from workload_forecast.report.facts import Score
+from workload_forecast.report.facts import Score, Scored
 from workload_forecast.report.page import render
 from workload_forecast.schemas import CAPACITY_PLAN, FORECAST, HORIZON_HOURS, HOURLY_LOAD, PRIMARY_MEASURE
 from workload_forecast.serving.facts import Facts
 from workload_forecast.serving.history import HOUR
+from workload_forecast.steps.runs import TAG, parameter
 from workload_forecast.steps.stored_load import StoredLoad
 
 #: The file in the result's folder, and the folder of the run's artifacts that it is logged to.
 REPORT_FILE, ARTIFACTS = "report.html", "report"
+
+#: What a monitoring leaves about each forecast.
+ORIGINS = "monitor/origins.csv"
 
 #: What is shown of a training, and the ends of its metrics' names.
 _SCORES = {"macro-F1": "macro_f1", "accuracy": "accuracy", "share of high hours called low": "high_called_low"}
@@ -87,9 +93,33 @@ def page_facts(version: ModelVersion, facts: Facts) -> PageFacts:
         reasons=REASONS,
         test=test if any(score.model is not None for score in test) else (),
         naive=naive,
+        scored=past_scores(version),
         card=card,
         limits=(*(synthetic if card["Data"] == "synthetic" else ()), *(worse if behind else ()), *_LIMITS),
     )
+
+
+def past_scores(version: ModelVersion) -> tuple[Scored, ...]:
+    """Return what the newest monitoring of a version has found of its forecasts, newest first; none if there was none.
+
+    What was found is a table among the run's artifacts; where that is gone, so is what was found.
+    """
+    conditions = ("step` = 'monitor'", f"model_version` = '{version.version}'", "verdict` != 'nothing'")
+    found = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=" and ".join(f"tags.`{TAG}{condition}" for condition in conditions),
+        order_by=["attributes.start_time DESC"],
+        output_format="list",
+    )
+    run = next((run for run in found if parameter(run, "model") == version.name), None)
+    with suppress(MlflowException, OSError):
+        text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{ORIGINS}") if run else ""
+        rows = pl.read_csv(io.StringIO(text)).sort("origin", descending=True).rows(named=True) if text else []
+        return tuple(
+            Scored(row["origin"], str(version.version), row["answered"], row["macro_f1"], row["naive_macro_f1"])
+            for row in rows
+        )
+    return ()
 
 
 def _training(version: ModelVersion) -> tuple[dict[str, float], dict[str, str], str]:

@@ -20,7 +20,7 @@ from workload_forecast.schemas import FORECAST, HORIZON_HOURS
 from workload_forecast.serving.history import HOUR
 from workload_forecast.steps.parts import Span
 from workload_forecast.steps.published import Publication
-from workload_forecast.steps.runs import EFFECTIVE, TAG, Runs
+from workload_forecast.steps.runs import TAG, Runs, parameter
 from workload_forecast.storage.local import read_info
 from workload_forecast.storage.locations import Location
 from workload_forecast.storage.locks import Lock
@@ -53,16 +53,15 @@ def find_forecasts(version: ModelVersion, subset: str, hours: Span) -> list[Past
         order_by=["attributes.start_time ASC"],
         output_format="list",
     )
-    ours = (run for run in found if _model_of(run) == version.name and run.data.tags.get(f"{TAG}subset", "") == subset)
+    ours = (
+        run
+        for run in found
+        if parameter(run, "model") == version.name and run.data.tags.get(f"{TAG}subset", "") == subset
+    )
     # a later run of the same origin takes the place of an earlier one
     past = {one.origin: one for one in map(_past, ours)}
     first, last = hours[0] - HORIZON_HOURS * HOUR, hours[1] - HOUR
     return [past[origin] for origin in sorted(past) if first <= origin <= last]
-
-
-def _model_of(run: Run) -> str:
-    params: dict[str, str] = run.data.params
-    return params.get(f"{EFFECTIVE}model", params.get("model", ""))
 
 
 def _past(run: Run) -> PastForecast:

@@ -18,7 +18,7 @@ from workload_forecast.model.evaluation import FORECAST
 from workload_forecast.model.split import TEST
 from workload_forecast.monitoring.findings import Promise
 from workload_forecast.sources import MODEL
-from workload_forecast.steps.runs import EFFECTIVE
+from workload_forecast.steps.runs import parameter
 
 _SERVERS = "tables/accuracy_by_server.csv"
 
@@ -64,8 +64,7 @@ def parameters_of(run: Run | None) -> TrainingParameters:
 
     What equals the algorithm's own default is left out, so that the same training is recognised as such.
     """
-    params: Mapping[str, str] = run.data.params if run else {}
-    given = {name: params.get(EFFECTIVE + name, params.get(name, "")) for name in params}
+    given = {name: parameter(run, name) for name in run.data.params} if run else {}
     algorithm = given.get("algorithm", "")
     if algorithm not in ALGORITHMS:
         return TrainingParameters()

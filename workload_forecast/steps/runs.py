@@ -192,6 +192,12 @@ def open_runs(name: str, *, reuse: bool, progress: Progress | None = None) -> It
         yield Runs(home, progress or Progress(), reuse, stack)
 
 
+def parameter(run: Run, name: str) -> str:
+    """Return a parameter of a step's run as it was in effect (:data:`EFFECTIVE`), empty where it has none."""
+    params: dict[str, str] = run.data.params
+    return params.get(EFFECTIVE + name, params.get(name, ""))
+
+
 def _active() -> Run:
     run = mlflow.active_run()
     if run is None:

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from workload_forecast.errors import SettingsError
 from workload_forecast.service.exchange import Exchange, ServedReport
 from workload_forecast.steps.forecast_report import ARTIFACTS, REPORT_FILE
-from workload_forecast.steps.runs import EFFECTIVE, TAG
+from workload_forecast.steps.runs import TAG, parameter
 from workload_forecast.steps.served_model import scratch_in
 from workload_forecast.storage.local import read_info
 
@@ -72,9 +72,7 @@ class ReportSource:
             order_by=["attributes.start_time DESC"],
             max_results=_RUNS,
         )
-        own = [
-            run for run in runs if self.model == run.data.params.get(f"{EFFECTIVE}model", run.data.params.get("model"))
-        ]
+        own = [run for run in runs if parameter(run, "model") == self.model]
         yield from sorted(own, key=lambda run: run.data.tags.get(f"{TAG}origin", ""), reverse=True)
 
     def _local(self, run: Run) -> Path | None:
