@@ -102,14 +102,15 @@ def assert_that_the_champion_forecasts(project: Project, number: str) -> None:
     forecast, promote = last(project, "forecast"), last(project, "promote")
     assert forecast.data.tags["mlflow.parentRunId"] == promote.data.tags["mlflow.parentRunId"]
     assert (forecast.data.tags["workload_forecast.model_version"], forecast.data.metrics["servers"]) == (number, 4)
+    assert forecast.data.tags["workload_forecast.etl_run"] == last(project, "etl").info.run_id
 
 
 def assert_that_a_part_of_the_servers_is_not_promoted(project: Project, config: str, number: str) -> None:
     assert project.run("main", "--config", config, "--debug", "FILTER_IP") == 0
     assert "not looked at: it was trained on a part of the servers (debug)" in project.say()
     few = last(project, "train")
-    runs = [MlflowClient().get_run(few.data.tags["mlflow.parentRunId"]), few]
-    assert [run.data.tags["workload_forecast.subset"] for run in runs] == ["debug", "debug"]
+    runs = [MlflowClient().get_run(few.data.tags["mlflow.parentRunId"]), few, last(project, "forecast")]
+    assert [run.data.tags["workload_forecast.subset"] for run in runs] == ["debug"] * 3
     assert project.run("promote", "--config", config) == 6, "nor when somebody asks for it"
     assert "all servers: it was trained on a part of the servers (debug)" in project.say()
     champion = version_of(MlflowClient(), MODEL_NAME, CHAMPION)

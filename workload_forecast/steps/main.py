@@ -40,5 +40,6 @@ def run_main(options: EtlOptions, parameters: TrainingParameters, *, reuse: bool
             runs.progress.say(f"forecast: nothing is forecast, because no version of {name} is the champion")
             return result
         with runs.child("forecast"):
+            tag_input(etl, source)
             perform_forecast(runs, options, ForecastOptions(name), champion, etl)
         return result
