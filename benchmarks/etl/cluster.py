@@ -114,12 +114,14 @@ def _cluster(workers: int, folder: Path) -> Iterator[str]:
     port = _free_port()
     url = f"spark://127.0.0.1:{port}"
     shown = ("--host", "127.0.0.1", "--webui-port", "0")
+    cores = sorted(os.sched_getaffinity(0))  # a container may have others than the first ones
     with ExitStack() as stack:
         stack.enter_context(_process(folder / "master.log", f"{_DEPLOY}.master.Master", *shown, "--port", str(port)))
         _wait_for(folder / "master.log", "I have been elected leader")
         for number in range(workers):
+            core = cores[number % len(cores)]
             log, own = folder / f"worker-{number}.log", ("--cores", "1", "--memory", "3g", "--work-dir", str(folder))
-            stack.enter_context(_process(log, f"{_DEPLOY}.worker.Worker", *shown, *own, url, core=number))
+            stack.enter_context(_process(log, f"{_DEPLOY}.worker.Worker", *shown, *own, url, core=core))
             _wait_for(log, "Successfully registered with master")
         yield url
 

@@ -79,5 +79,5 @@ def _shares(rows: Any) -> pl.Series:
 
 
 def _distance(one: pl.Series, other: pl.Series) -> float:
-    known = not one.null_count() + other.null_count()
+    known = one.null_count() == other.null_count() == 0
     return float((one - other).abs().sum()) / 2 if known else math.nan
