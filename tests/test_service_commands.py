@@ -131,7 +131,7 @@ def test_the_life_of_a_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert Keys(file).check(token) is not None
     assert token not in printed.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert token.split("_")[2] not in file.read_text()
+    assert token.split("_", 2)[2] not in file.read_text()
 
     assert run(["keys", "rotate", "ada", "--grace-hours", "1"]) == 0
     newer = capsys.readouterr().out.strip()
@@ -141,12 +141,12 @@ def test_the_life_of_a_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     listed = capsys.readouterr().out
     assert listed.splitlines()[0].split() == ["NAME", "PREFIX", "CREATED", "EXPIRES"]
     assert sorted(line.split()[1] for line in listed.splitlines()[1:]) == sorted(
-        t.split("_")[1] for t in (token, newer)
+        t.split("_", 2)[1] for t in (token, newer)
     )
     assert "never" in listed
-    assert newer.split("_")[2] not in listed
+    assert newer.split("_", 2)[2] not in listed
 
-    assert run(["keys", "revoke", newer.split("_")[1]]) == 0
+    assert run(["keys", "revoke", newer.split("_", 2)[1]]) == 0
     assert Keys(file).check(newer) is None
     assert Keys(file).check(token)
 
