@@ -57,7 +57,7 @@ class World:
             "MLFLOW_TRACKING_URI": self.store,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "WORKLOAD_FORECAST_HOME": str(self.folder / "outputs"),
-            "JAVA_HOME": str(ensure_java()),
+            "JAVA_HOME": str(ensure_java().home),
         }
 
     def model(self, version: int) -> Path:

@@ -135,7 +135,7 @@ def test_a_complete_java_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_wrapper_drops_one_argument_and_keeps_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", "/before")
-    monkeypatch.setattr(module, "_wrapper_folder", lambda: tmp_path / "cache of mine")
+    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache of mine")
     home = fake_java(tmp_path / "it's a jre", "21", vector=False)
     incomplete = find(tmp_path, JAVA_HOME=str(home))
 
@@ -156,7 +156,7 @@ def test_the_wrapper_drops_one_argument_and_keeps_the_rest(tmp_path: Path, monke
 
 def test_a_wrapper_that_cannot_be_written_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(module, "_wrapper_folder", lambda: tmp_path / "file" / "java")
+    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "file" / "java")
     home = fake_java(tmp_path / "jre", "21", vector=False)
 
     with pytest.raises(EnvironmentProblem, match="let JAVA_HOME name it"):
@@ -167,7 +167,7 @@ def test_a_wrapper_that_cannot_be_written_is_explained(tmp_path: Path, monkeypat
 def test_a_java_for_the_installed_spark_is_found_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", os.environ.get("JAVA_HOME", ""))
 
-    home = ensure_java()
+    home = ensure_java().home
 
     assert os.environ["JAVA_HOME"] == str(home)
     assert subprocess.run([home / "bin" / "java", VECTOR_MODULE, "-version"], check=False).returncode == 0

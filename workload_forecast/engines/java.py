@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,18 +116,19 @@ def supported_java(spark_version: str) -> tuple[int, int | None]:
     return (17, 23) if (major, minor) < (4, 2) else (17, None)
 
 
-def ensure_java() -> Path:
-    """Find a Java for the installed PySpark, set JAVA_HOME in ``os.environ`` to it and return it.
+def ensure_java() -> Java:
+    """Find a Java for the installed PySpark, set JAVA_HOME in ``os.environ`` to its home and return it.
 
     Raises:
         EnvironmentProblem: there is none, or it cannot be made to start.
     """
-    return use_java(find_java(*supported_java(installed_version("pyspark"))))
+    java = find_java(*supported_java(installed_version("pyspark")))
+    return replace(java, home=use_java(java))
 
 
 def use_java(java: Java) -> Path:
     """Make ``java`` the one that PySpark starts from this process, and return the JAVA_HOME that does it."""
-    home = java.home if java.has_vector_module else _wrapped_home(java.home, _wrapper_folder())
+    home = java.home if java.has_vector_module else _wrapped_home(java.home, cache_folder())
     os.environ["JAVA_HOME"] = str(home)
     _log.info("Java %d from %s: %s", java.version, java.source, home)
     return home
@@ -188,8 +189,12 @@ def _probe(executable: str, home: Path | None, source: str) -> Java | None:
     return None
 
 
-def _wrapper_folder() -> Path:
-    """Return the virtual environment's folder if it can be written, else the user's cache."""
+def cache_folder() -> Path:
+    """Return where to keep what is made for a Java: the virtual environment if writable, else the user's cache.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):
         return Path(sys.prefix) / "java"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

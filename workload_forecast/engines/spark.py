@@ -13,12 +13,14 @@ from typing import Any, cast
 
 import narwhals as nw
 import pyarrow as pa
+import pyspark
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkRuntimeError
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DoubleType, LongType, StringType, StructType, TimestampNTZType
 
+from workload_forecast.engines.class_archive import ClassArchive
 from workload_forecast.engines.contract import LONGEST_LINE_BYTES, Reduction, SessionFile
 from workload_forecast.engines.java import ensure_java
 from workload_forecast.errors import DataError
@@ -214,6 +216,7 @@ def _first_line(problem: Exception) -> str:
     return str(problem).splitlines()[0]
 
 
+_JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
 #: Settings that a laptop wants; a cluster's own (spark-submit, spark-defaults) come first.
@@ -228,7 +231,7 @@ LOCAL_SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
-    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
+    _JAVA_OPTIONS: f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
 }
 
 
@@ -242,13 +245,30 @@ def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     running = SparkSession.getActiveSession()
     builder = SparkSession.builder.appName("workload_forecast")
-    if not submitted and running is None:
-        ensure_java()
-        builder = builder.master("local[*]").config(map=LOCAL_SETTINGS)
-    session = builder.config(map=dict(options)).getOrCreate()
+    if submitted or running:
+        session = builder.config(map=dict(options)).getOrCreate()
+    else:
+        session = _start_locally(builder, options)
     session.sparkContext.setLogLevel("ERROR")
     try:
         yield SparkEngine(session)
     finally:
         if running is None:
             session.stop()
+
+
+def _start_locally(builder: SparkSession.Builder, options: Mapping[str, Any]) -> SparkSession:
+    """Start a JVM of this process's own, with the classes of its archive."""
+    local = builder.master("local[*]").config(map=LOCAL_SETTINGS)
+    archive = ClassArchive.of(ensure_java(), Path(os.environ.get("SPARK_HOME") or pyspark.__path__[0]))
+    if archive is None:
+        return local.config(map=dict(options)).getOrCreate()
+    given = f"{LOCAL_SETTINGS[_JAVA_OPTIONS]} {archive.options()}"
+    local = local.config(_JAVA_OPTIONS, given).config(map=dict(options))
+    try:
+        return local.getOrCreate()
+    except PySparkRuntimeError:
+        # a JVM aborts over an archive that somebody has cut short; there may be another reason, which is met again
+        if not archive.remove():
+            raise
+    return local.config(_JAVA_OPTIONS, options.get(_JAVA_OPTIONS, LOCAL_SETTINGS[_JAVA_OPTIONS])).getOrCreate()
