@@ -186,7 +186,11 @@ def _with_mixtures(frame: Frame, every: Sequence[str]) -> Frame:
     for k in DAYS_BACK:
         # before a server's first hour all count the same
         weights = {name: nw.col(back_name(_weight(name), DAY * k)).fill_null(1.0) for name in FORECASTS}
-        load = total(weight * _of(name, k) for name, weight in weights.items()) / total(weights.values())
+        mixed = total(weight * _of(name, k) for name, weight in weights.items()) / total(weights.values())
+        # an hour that always has the same load (nights at 0) keeps it to the last digit, whatever its neighbours and
+        # the day's level do: where 0 is a border of the classes, 0.02 is another class
+        same = _of("last", k)
+        load = nw.when((same == _of("ninther", k)) & (same == _of("weeks", k))).then(same).otherwise(mixed)
         error = nw.col(back_name(_ERROR, DAY * k)) + _of("level", k).abs() * LEVEL_SHARE
         mixtures |= {expected_name(k): load, error_name(k): error}
     return then.select(*every, *map(same_hour_name, DAYS_BACK), **mixtures)
