@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-def loads(spark: SparkSession, values: list[float | None]) -> DataFrame:
+def loads(spark: SparkSession, values: Sequence[float | None]) -> DataFrame:
     return spark.createDataFrame([(index, value) for index, value in enumerate(values)], "i int, total_load double")
 
 
