@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from math import exp, fsum
+from math import exp, fsum, pi, sqrt
 from statistics import pstdev
 from typing import Any
 
@@ -176,14 +176,17 @@ class Expected:
         wrong = [each for k in range(336) if (each := self.off(newest - k * HOUR)) is not None]
         if experts is None:
             return None, None
+        same, _, ninther, weeks, *_ = experts
+        always = same == ninther == weeks
         if len(wrong) < 24:
-            return fsum(experts) / 7, None
-        errors = [fsum(column) for column in zip(*wrong, strict=True)]
+            return same if always else fsum(experts) / 7, None
+        errors = [fsum(map(sqrt, column)) for column in zip(*wrong, strict=True)]
         raised = fsum(errors) / 7 * 0.001 + 1e-9
-        weights = [((min(errors) + raised) / (error + raised)) ** 6 for error in errors]
+        weights = [((min(errors) + raised) / (error + raised)) ** 12 for error in errors]
         week = _mean(self.known(newest - k * HOUR for k in range(168)))
-        error = fsum(w * e for w, e in zip(weights, errors, strict=True)) / fsum(weights) / len(wrong)
-        load = fsum(w * x for w, x in zip(weights, experts, strict=True)) / fsum(weights)
+        root = fsum(w * e for w, e in zip(weights, errors, strict=True)) / fsum(weights) / len(wrong)
+        error = root**2 * 4 / pi
+        load = same if always else fsum(w * x for w, x in zip(weights, experts, strict=True)) / fsum(weights)
         return load, None if week is None else error + 0.005 * abs(week)
 
     def surprise(self, hour: datetime) -> float:

@@ -174,7 +174,7 @@ SHAPE_FEATURES = (
 )
 
 #: What depends on when a row is forecast: the newest load that can be known at the same hour of the day, what a mixture
-#: of naive forecasts expects, and its trailing mean absolute error on the server. ``lead_hours`` is the distance from
+#: of naive forecasts expects, and its usual error on the server. ``lead_hours`` is the distance from
 #: the newest hour that is known to the hour of the row.
 LEAD = "lead_hours"
 LAST_SAME_HOUR = "total_load_last_same_hour"

@@ -10,7 +10,7 @@ import narwhals as nw
 import pytest
 
 from tests import oracle
-from tests.features.helpers import at, features, lead_rows, noisy
+from tests.features.helpers import at, features, lead_rows, noisy, series
 from tests.frames import Backend, Row, by_key
 from workload_forecast.schemas import FEATURES, HORIZON_HOURS, LEAD
 
@@ -38,8 +38,14 @@ def test_rows_of_48_hours_are_those_of_the_feature_table(light_backend: Backend)
     assert all(row == table[row["server"], row["hour"], HORIZON_HOURS] for row in found)
 
 
-def test_the_expected_load_agrees_with_the_oracle(light_backend: Backend) -> None:
-    rows = noisy(500, seed=2, observed=0.8)
+def idle_at_night(hours: int) -> list[Row]:
+    """Nothing from 20 to 8; by day 100, from the last two days on 200."""
+    loads = {h: 0.0 if not 8 <= at(h).hour < 20 else 200.0 if h >= hours - 48 else 100.0 for h in range(hours)}
+    return series(loads.__getitem__, range(hours))
+
+
+@pytest.mark.parametrize("rows", [noisy(500, seed=2, observed=0.8), idle_at_night(500)], ids=["noisy", "idle at night"])
+def test_the_expected_load_agrees_with_the_oracle(light_backend: Backend, rows: list[Row]) -> None:
     (hours,) = oracle.grid(rows, "unknown").values()
     expected = oracle.Expected({hour: row["total_load"] for hour, row in hours.items()})
     found = [row for row in lead_rows(light_backend, rows, nw.col("hour_of_day") == 23) if row["hour"] > at(440)]
@@ -52,6 +58,13 @@ def test_the_expected_load_agrees_with_the_oracle(light_backend: Backend) -> Non
         moved = max(0.0, load + expected.moved(hour, lead, error))
         assert row["expected_load"] == pytest.approx(moved, rel=1e-9), (hour, lead)
         assert row["total_load_last_same_hour"] == hours[hour - timedelta(hours=24 if lead <= 24 else 48)]["total_load"]
+
+
+def test_hours_that_are_always_idle_are_expected_idle_when_the_days_get_busier(light_backend: Backend) -> None:
+    found = features(light_backend, idle_at_night(500), extend_hours=HORIZON_HOURS)
+    newest = {row["hour"].hour: row["expected_load"] for row in found if row["hour"] > at(499 + 24)}
+    assert [newest[hour] for hour in (2, 3, 4, 5, 6)] == [0.0] * 5
+    assert 100 < newest[12] < 200
 
 
 def test_nothing_after_the_origin_enters_and_the_origin_does(light_backend: Backend) -> None:

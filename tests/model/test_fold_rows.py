@@ -52,12 +52,11 @@ def expected_rows(table: pd.DataFrame, split: TimeSplit) -> list[dict[str, Any]]
     training = [row["total_load"] for row in records if split.training_from <= row["hour"] < training_to]
     ordered = sorted(training)
 
-    def quantile(share: float) -> float:
-        at = share * (len(ordered) - 1)
-        below = int(at)
-        return float(ordered[below] + (at - below) * (ordered[min(below + 1, len(ordered) - 1)] - ordered[below]))
+    def halfway(share: float) -> float:
+        below = int(share * (len(ordered) - 1))
+        return float(ordered[below] + ordered[below + 1]) / 2
 
-    low, high = quantile(1 / 3), quantile(2 / 3)
+    low, high = halfway(1 / 3), halfway(2 / 3)
 
     def label(load: float) -> int | None:
         return None if np.isnan(load) else 0 if load <= low else 2 if load > high else 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-def loads(spark: SparkSession, values: list[float | None]) -> DataFrame:
+def loads(spark: SparkSession, values: Sequence[float | None]) -> DataFrame:
     return spark.createDataFrame([(index, value) for index, value in enumerate(values)], "i int, total_load double")
 
 
@@ -34,22 +35,38 @@ def test_class_rule_at_the_thresholds_and_for_unknown_loads(spark: SparkSession)
 
 
 @pytest.mark.spark
-def test_terciles_are_the_interpolated_quantiles_of_the_known_loads_in_any_order(spark: SparkSession) -> None:
-    values = np.random.default_rng(1).gamma(2, 100, 1001).round(3)
-    low, high = np.quantile(values, [1 / 3, 2 / 3])
+@pytest.mark.parametrize("decimals", [3, 0, -2])
+def test_terciles_lie_halfway_between_the_known_loads_that_they_part_in_any_order(
+    spark: SparkSession, decimals: int
+) -> None:
+    values = np.random.default_rng(1).gamma(2, 100, 1001).round(decimals)
     with_gaps = [*values.tolist(), None, math.nan]
     found = [
         terciles(loads(spark, with_gaps).repartition(3)),
         terciles(loads(spark, with_gaps[::-1]).coalesce(1)),
     ]
     assert found[0] == found[1]
-    assert (found[0].low, found[0].high) == pytest.approx((low, high), rel=1e-12)
+    for share, cut in ((1 / 3, found[0].low), (2 / 3, found[0].high)):
+        quantile = np.quantile(values, share)
+        below, above = values[values <= quantile], values[values > quantile]
+        assert cut == pytest.approx((below.max() + above.min()) / 2, rel=1e-12)
+        assert (values <= cut).sum() == len(below)  # the classes are those of the quantile itself
+
+
+@pytest.mark.spark
+def test_a_tercile_that_is_the_greatest_load_stays_it(spark: SparkSession) -> None:
+    found = terciles(loads(spark, [0.0] * 4 + [6.0] * 5))
+    assert (found.low, found.high) == (3.0, 6.0)
 
 
 @pytest.mark.spark
 @pytest.mark.parametrize(
     ("values", "message"),
-    [([None, None], "need known loads"), ([7.0] * 9 + [8.0], "both terciles of the 10 training loads are 7.0")],
+    [
+        ([None, None], "need known loads"),
+        ([7.0] * 9 + [8.0], "both terciles of the 10 training loads are 7.0"),
+        ([0.0, 0.0, 0.0, 6.0, 6.0], "both terciles of the 5 training loads are 0.0"),  # the second is 4, between them
+    ],
 )
 def test_terciles_that_make_no_classes_are_explained(
     spark: SparkSession, values: list[float | None], message: str

@@ -5,6 +5,10 @@ seven of them are made for every hour and combined, for each server and hour ane
 sixth power of their errors over the last two weeks. Nothing is fitted, so nothing can be learnt by heart; the seven,
 the windows and the power were chosen by backtests (``docs/forecast-quality.md``).
 
+Errors are averaged as their square roots: a batch that nobody could foresee is then not all that two weeks of an idle
+server say about the forecasts. Where errors are Laplace's, as the models take them to be
+(:mod:`~workload_forecast.formulas`), the mean absolute error is 4 / π times the square of their mean root.
+
 Each exists twice: made of loads at least 24 hours old and at least 48 hours old, because a forecast for the hours
 25 to 48 ahead cannot use yesterday's load at that hour. Both are weighed by the errors of the older ones. What is newer
 enters as *surprise*: how far the last hours were off, in units of the error, which fades as the lead grows.
@@ -25,6 +29,7 @@ forecast              load at an hour, of what is known a day (two days) before 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import pi
 
 import narwhals as nw
 
@@ -41,11 +46,13 @@ FORECASTS = ("last", "mean", "ninther", "weeks", "smooth", "shifted", "now")
 DAYS, ERROR_DAYS = 14, 14
 #: Known errors below which a server's weights are all equal, and its error is unknown.
 LEAST_ERRORS = 24
-#: A forecast without any error does not silence the others: errors are raised by this share of their mean.
+#: A forecast without any error does not silence the others: mean roots are raised by this share of their mean.
 FLOOR = 1e-3
 DECAY = 0.85
 #: Share of a week's mean load that is added to the mixture's error: no server is forecast better than that.
 LEVEL_SHARE = 0.005
+#: Mean absolute error by square of the mean root, for Laplace's distribution.
+LAPLACE = 4.0 / pi
 #: Keeps the errors of idle servers from dividing by 0.
 TINY = 1e-9
 
@@ -150,7 +157,7 @@ def _with_weights(frame: Frame, every: Sequence[str]) -> Frame:
     """The weights of the forecasts, and the mixture's error, as they are known at each hour."""
     far, kept = DAYS_BACK[-1], (*every, *_MADE)
     load = nw.col(PRIMARY_MEASURE)
-    off = {_error(name): (load - _of(name, far)).abs().fill_null(0.0) for name in FORECASTS}
+    off = {_error(name): (load - _of(name, far)).abs().fill_null(0.0).sqrt() for name in FORECASTS}
     seen = {_error("seen"): count_observed([load - _of("last", far)])}
     days = frame.with_columns(**off, **seen)
     for offsets in (_FOUR_HOURS, _BLOCKS, _DAYS):
@@ -160,13 +167,15 @@ def _with_weights(frame: Frame, every: Sequence[str]) -> Frame:
     compared = days.with_columns(raised.alias(_RAISED), nw.min_horizontal(*errors.values()).alias(_LEAST))
     shares = {name: (nw.col(_LEAST) + nw.col(_RAISED)) / (error + nw.col(_RAISED)) for name, error in errors.items()}
     cubes = {_weight(name): share * share * share for name, share in shares.items()}
-    weighed = compared.with_columns(**cubes)
+    squares = {_weight(name): nw.col(_weight(name)) * nw.col(_weight(name)) for name in FORECASTS}
+    weighed = compared.with_columns(**cubes).with_columns(**squares)
+    # the twelfth power of the root's share: the sixth of the error's
     weights = {name: nw.col(_weight(name)) * nw.col(_weight(name)) for name in FORECASTS}
-    error = total(weights[name] * errors[name] for name in FORECASTS) / total(weights.values()) / nw.col(_error("seen"))
+    root = total(weights[name] * errors[name] for name in FORECASTS) / total(weights.values()) / nw.col(_error("seen"))
     enough = nw.col(_error("seen")) >= LEAST_ERRORS
     return weighed.select(
         *kept,
-        nw.when(enough).then(error).alias(_ERROR),
+        nw.when(enough).then(root * root * LAPLACE).alias(_ERROR),
         **{_weight(name): nw.when(enough).then(weight).otherwise(1.0) for name, weight in weights.items()},
     )
 
@@ -177,7 +186,11 @@ def _with_mixtures(frame: Frame, every: Sequence[str]) -> Frame:
     for k in DAYS_BACK:
         # before a server's first hour all count the same
         weights = {name: nw.col(back_name(_weight(name), DAY * k)).fill_null(1.0) for name in FORECASTS}
-        load = total(weight * _of(name, k) for name, weight in weights.items()) / total(weights.values())
+        mixed = total(weight * _of(name, k) for name, weight in weights.items()) / total(weights.values())
+        # an hour that always has the same load (nights at 0) keeps it to the last digit, whatever its neighbours and
+        # the day's level do: where 0 is a border of the classes, 0.02 is another class
+        same = _of("last", k)
+        load = nw.when((same == _of("ninther", k)) & (same == _of("weeks", k))).then(same).otherwise(mixed)
         error = nw.col(back_name(_ERROR, DAY * k)) + _of("level", k).abs() * LEVEL_SHARE
         mixtures |= {expected_name(k): load, error_name(k): error}
     return then.select(*every, *map(same_hour_name, DAYS_BACK), **mixtures)
