@@ -364,6 +364,22 @@ class EngineConformance:
             assert counts["rows_filtered"] == 2 * (len(servers) - len(wanted))
             assert counts["rows_quarantined"] == len(broken)
 
+    def test_text_that_is_not_utf8_is_found_in_every_field(self, engine: Engine, one_file: Path) -> None:
+        """Cut and overlong sequences, half of a pair, a lone byte; U+FFFD itself is text like any other."""
+        broken = [b"\xff", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80"]
+        lines = [
+            line(SIXTEEN, **{column: "@"}).encode().replace(b"@", broken[number % len(broken)])
+            for number, column in enumerate(SIXTEEN.columns)
+        ]
+        lines += [line(SIXTEEN, server_ip="@").encode().replace(b"@", b"web" + some) for some in broken]
+        odd = "\N{REPLACEMENT CHARACTER}"
+        one_file.write_bytes(b"\n".join([*lines, line(SIXTEEN, server_ip=odd, client_ip=odd).encode()]))
+
+        frame, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+
+        assert (counts["rows_used"], counts["rows_quarantined_encoding"]) == (1, len(lines))
+        assert [row["server"] for row in records(five_minute_load(frame))] == [odd]
+
     def test_a_line_too_long_is_quarantined(self, engine: Engine, one_file: Path) -> None:
         one_file.write_bytes(b"a" * (3 * LONGEST_LINE_BYTES) + b"\n" + line(SIXTEEN).encode())
         _, counts = reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
