@@ -38,7 +38,7 @@ class TestDuckDB(EngineConformance):
     @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=DIRTY_BYTES)
     def test_no_row_is_lost_whatever_the_bytes(self, engine: Engine, one_file: Path, data: bytes) -> None:
-        if re.search(rb"\r\n\r[^\n]", data):
+        if b"\r\n" in data and re.search(rb"\r[^\n]", data):
             with pytest.raises(DataError, match="mixes its ends of lines"):
                 check_that_no_row_is_lost(engine, one_file, data)
         else:
@@ -48,13 +48,15 @@ class TestDuckDB(EngineConformance):
     def test_mixed_ends_of_lines_are_refused_wherever_they_are(
         self, engine: Engine, one_file: Path, size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """DuckDB's reader would lose the x."""
+        """DuckDB's reader would lose the x, all of the third line, or take a line feed into it."""
         monkeypatch.setattr(lines, "_CHUNK_BYTES", size)
-        one_file.write_bytes(b"a,b\r\nc\r\n\rx,d\r\n")
-        with pytest.raises(DataError, match=r"request\.csv mixes its ends of lines: .* Write the file with one kind"):
-            reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
-        one_file.write_bytes(b"a,b\r\nc\r\n\r\nx,d\r\n\r")
-        assert reduce(engine, [SessionFile(str(one_file), SIXTEEN)])[1]["rows_read"] == 3
+        for mixed in (b"a,b\r\nc\r\n\rx,d\r\n", b"a,b\r\nc\rx,d", b"a,b\r\r\nx,d", b"a,b\rc\r\nx,d"):
+            one_file.write_bytes(mixed)
+            with pytest.raises(DataError, match=r"request\.csv mixes its ends of lines: .* Write the file with one"):
+                reduce(engine, [SessionFile(str(one_file), SIXTEEN)])
+        for sound in (b"a,b\r\nc\r\n\r\nx,d\r\n\r", b"a,b\nc\rx,d\r", b"\r\rc\rx,d\r\r\ra,b\r"):
+            one_file.write_bytes(sound)
+            assert reduce(engine, [SessionFile(str(one_file), SIXTEEN)])[1]["rows_read"] == 3
 
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(sessions=session_sets())

@@ -111,7 +111,7 @@ def test_lines_are_counted_across_chunks(
     path = tmp_path_factory.mktemp("lines") / "file"
     path.write_bytes(data)
     content = data.removeprefix(b"\xef\xbb\xbf")
-    if re.search(rb"\r\n\r[^\n]", content):
+    if b"\r\n" in content and re.search(rb"\r[^\n]", content):
         with pytest.raises(DataError, match="mixes its ends of lines"):
             count_lines(path)
     else:
