@@ -187,7 +187,7 @@ def _file_path(uri: Column) -> Column:
 
 def _is_utf8(text: Column) -> Column:
     # Splitting decodes, which puts this character in place of all that is not UTF-8, and the JVM looks for a single
-    # character by an instruction of its own: a third of what the full check costs, which few lines come to.
+    # character by an instruction of its own. Few lines come to the full check, which costs more.
     return (F.size(F.split(text, _REPLACEMENT)) == 1) | _survives_decoding(text)
 
 
