@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pyspark.sql import SparkSession
 
 from workload_forecast.engines.java import ensure_java
-from workload_forecast.engines.spark import LOCAL_SETTINGS
+from workload_forecast.engines.spark import local_settings
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def bare_session() -> Iterator[SparkSession]:
         yield running
         return
     ensure_java()
-    settings = {**LOCAL_SETTINGS, "spark.sql.session.timeZone": "UTC"}
+    settings = {**local_settings(), "spark.sql.session.timeZone": "UTC"}
     session = SparkSession.builder.master("local[*]").appName("benchmark").config(map=settings).getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     try:

@@ -23,7 +23,7 @@ from tests.engines.conformance import (
 from tests.oracle import Row
 from tests.strategies import session_sets
 from workload_forecast.engines.contract import Engine, SessionFile
-from workload_forecast.engines.spark import SparkEngine
+from workload_forecast.engines.spark import SparkEngine, local_settings
 from workload_forecast.schemas import Frame
 from workload_forecast.sessions.cleaning import SERVER_DIGEST
 from workload_forecast.sessions.reduction import quarantine, reduce_sessions
@@ -74,6 +74,15 @@ def test_the_java_compiler_takes_the_code_that_each_line_goes_through(
     sizes = [int(size) for size in re.findall(r"maxMethodCodeSize:(\d+)", capsys.readouterr().out)]
     assert len(sizes) == 3
     assert max(sizes) < 8000
+
+
+@pytest.mark.parametrize(("variable", "ours"), [("-Xss4m", 1), ("-XX:+UseSerialGC -Xss4m", 0), ("-XX:+UseG1GC", 0)])
+def test_somebody_elses_collector_is_left_alone(variable: str, ours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JVM that is given two does not start."""
+    for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SPARK_SUBMIT_OPTS", variable)
+    assert str(local_settings()["spark.driver.extraJavaOptions"]).count("-XX:+Use") == ours
 
 
 class TestSpark(EngineConformance):

@@ -345,6 +345,13 @@ def test_a_job_that_ends_between_the_two_questions(bench: Bench, *, impatient: b
     assert outcome == Outcome("FAILED", 6, "exit code 6")
 
 
+def test_an_exit_code_that_is_about_to_be_written(bench: Bench, clock: Clock) -> None:
+    bench.log(b"one")
+    (bench.run / "exit").touch()
+    clock.after(2, lambda: bench.exit(3))
+    assert bench.follower.follow() == Outcome("FAILED", 3, "exit code 3")
+
+
 def test_a_job_that_writes_is_not_asked_after(bench: Bench, clock: Clock) -> None:
     bench.log(b"begun\n")
     for second in range(60):

@@ -225,10 +225,11 @@ def _first_line(problem: Exception) -> str:
 
 
 _JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+#: Variables by which the JVM is given options besides; it does not start with two collectors.
+_JAVA_VARIABLES = ("SPARK_SUBMIT_OPTS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
-#: Settings that a laptop wants; a cluster's own (spark-submit, spark-defaults) come first.
-LOCAL_SETTINGS: dict[str, bool | float | int | str | None] = {
+_LOCAL_SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     # remembers where in Python each column was made, which doubles the time to plan the features
@@ -239,10 +240,17 @@ LOCAL_SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
-    # lines are soon garbage: this collector takes a tenth less processor time for them than Java's default, and
-    # without a bound on its room for what is new twice the memory
-    _JAVA_OPTIONS: f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()} -XX:+UseParallelGC -XX:MaxNewSize=512m",
 }
+
+
+def local_settings() -> dict[str, bool | float | int | str | None]:
+    """Return what a laptop wants; a cluster's own settings (spark-submit, spark-defaults) come first."""
+    java = f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}"
+    if not any(re.search(r"-XX:\+Use\w+GC\b", os.environ.get(name, "")) for name in _JAVA_VARIABLES):
+        # lines are soon garbage: this collector takes a tenth less processor time for them than Java's default, and
+        # without a bound on its room for what is new twice the memory
+        java += " -XX:+UseParallelGC -XX:MaxNewSize=512m"
+    return {**_LOCAL_SETTINGS, _JAVA_OPTIONS: java}
 
 
 @contextmanager
@@ -269,16 +277,15 @@ def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
 
 def _start_locally(builder: SparkSession.Builder, options: Mapping[str, Any]) -> SparkSession:
     """Start a JVM of this process's own, with the classes of its archive."""
-    local = builder.master("local[*]").config(map=LOCAL_SETTINGS)
+    settings = local_settings() | dict(options)
     archive = ClassArchive.of(ensure_java(), Path(os.environ.get("SPARK_HOME") or pyspark.__path__[0]))
-    if archive is None:
-        return local.config(map=dict(options)).getOrCreate()
-    given = f"{LOCAL_SETTINGS[_JAVA_OPTIONS]} {archive.options()}"
-    local = local.config(_JAVA_OPTIONS, given).config(map=dict(options))
-    try:
+    local = builder.master("local[*]").config(map=settings)
+    if archive is None or _JAVA_OPTIONS in options:
         return local.getOrCreate()
+    try:
+        return local.config(_JAVA_OPTIONS, f"{settings[_JAVA_OPTIONS]} {archive.options()}").getOrCreate()
     except PySparkRuntimeError:
         # a JVM aborts over an archive that somebody has cut short; there may be another reason, which is met again
         if not archive.remove():
             raise
-    return local.config(_JAVA_OPTIONS, options.get(_JAVA_OPTIONS, LOCAL_SETTINGS[_JAVA_OPTIONS])).getOrCreate()
+    return local.config(_JAVA_OPTIONS, settings[_JAVA_OPTIONS]).getOrCreate()

@@ -135,8 +135,9 @@ class Follower:
         if rest:
             self._offset += len(rest)
             self.write(rest)
-        done = first.startswith(b"exit ") and len(rest) < CHUNK_BYTES
-        return int(first[5:]) if done else None, len(rest)
+        code = first.removeprefix(b"exit ").strip()
+        done = code.isdigit() and len(rest) < CHUNK_BYTES  # the file is there before there is a number in it
+        return int(code) if done else None, len(rest)
 
     def _watch(self, console: Path, tunnel: Tunnel | None) -> tuple[int | None, str]:
         shown, uploaded = self.write, time.monotonic()
