@@ -189,10 +189,13 @@ class ClassCosts(BaseModel):
 class ClassWeights(BaseModel):
     """How much the classes count in training, and in the choice of a class from its probabilities."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
     balance: bool = Field(default=False, description="Whether rare classes count as much as frequent ones.")
     costs: ClassCosts = ClassCosts()
+    macro_f1: bool = Field(
+        default=True, description="Whether classes are named for the greatest expected macro-F1, or the most probable."
+    )
 
 
 class Settings(BaseModel):

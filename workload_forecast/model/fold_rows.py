@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 from workload_forecast.config import ClassWeights, Thresholds
 from workload_forecast.errors import ModelError
 from workload_forecast.model.baselines import MAJORITY, history_classes, majority_class
+from workload_forecast.model.decision import decide
 from workload_forecast.model.evaluation import answer_columns
 from workload_forecast.model.judged_rows import FOLD, LEAD
 from workload_forecast.model.labels import LABEL
@@ -79,7 +80,7 @@ class FoldData:
             self._rows = stack.enter_context(kept(ordered.withColumn(ROW, F.monotonically_increasing_id())))
             training = count_labels(self._rows)[TRAIN]
             check_labels(training, self.thresholds)
-            self.weights = class_weights(weighting, training) if weighting else EQUAL
+            self.weights, self._weighting = class_weights(weighting, training) if weighting else EQUAL, weighting
             self.majority = int(majority_class(training))
             self._test = self._rows.filter(F.col(SPLIT) == TEST)
             self._numbers, self._known = self._fetch_known()
@@ -128,7 +129,8 @@ class FoldData:
             SettingsError: the algorithm has no such parameter.
         """
         training = change(self._rows.filter(F.col(SPLIT) == TRAIN))
-        return fit_model(training, algorithm, parameters, self.thresholds, self.weights)
+        model = fit_model(training, algorithm, parameters, self.thresholds, self.weights)
+        return decide(model, training, self.split, self.weights, self._weighting)[0]
 
     def answer(self, model: PipelineModel, change: Change = unchanged) -> pd.DataFrame:
         """Let a model answer for the fold's test rows.

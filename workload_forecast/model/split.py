@@ -60,12 +60,13 @@ class TimeSplit:
         from pyspark.sql import functions as F  # dates alone, as in folds and checks, need no Spark
 
         at = F.col(hour)
-        training = (at >= _literal(self.training_from)) & (at < _literal(self.training_to))
-        test = (at >= _literal(self.test_from)) & (at <= _literal(self.to))
+        training = (at >= literal(self.training_from)) & (at < literal(self.training_to))
+        test = (at >= literal(self.test_from)) & (at <= literal(self.to))
         return F.when(training, TRAIN).when(test, TEST).alias(SPLIT)
 
 
-def _literal(moment: datetime) -> Column:
+def literal(moment: datetime) -> Column:
+    """A moment in UTC as Spark's ``timestamp_ntz``."""
     from pyspark.sql import functions as F
 
     # Not lit(moment): that reads a datetime without a zone in the time zone of the machine, not in UTC.

@@ -39,6 +39,7 @@ from pyspark.sql import functions as F
 from workload_forecast.config import ClassWeights, Thresholds
 from workload_forecast.model import plots
 from workload_forecast.model.baselines import BASELINES, majority_class
+from workload_forecast.model.decision import decide
 from workload_forecast.model.evaluation import (
     FORECAST,
     Evaluation,
@@ -128,7 +129,9 @@ def train(
         trained_on = f"{counts[TRAIN].labelled:,} rows × {len(FEATURE_NAMES)} features"
         with progress.stage("train: fit") as stage:
             stage.detail = f"({algorithm}, {trained_on})"
-            model = fit_model(rows.filter(F.col(SPLIT) == TRAIN), algorithm, resolved, cuts, weights)
+            training = rows.filter(F.col(SPLIT) == TRAIN)
+            model = fit_model(training, algorithm, resolved, cuts, weights)
+            model, weights = decide(model, training, split, weights, weighting)
         scored_count = sum(count.labelled for count in counts.values())
         with progress.stage("train: evaluate") as stage:
             stage.detail = f"({scored_count:,} rows)"
@@ -136,7 +139,7 @@ def train(
                 evaluation = evaluate(count_outcomes(scored))
                 calibration = count_calibration(scored)
             example = _example(rows)
-            importances = feature_importances(model, rows.filter(F.col(SPLIT) == TRAIN))
+            importances = feature_importances(model, training)
     best = best_baseline(evaluation)
     with progress.stage("train: draw the figures"):
         figures = _draw(evaluation, calibration, importances, best)
