@@ -23,11 +23,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from benchmarks.command import run
-from workload_forecast.config import DEFAULT_FOLD_TEST_HOURS, DEFAULT_FOLDS, Thresholds, load_settings
+from benchmarks.folds import fold_features
+from workload_forecast.config import DEFAULT_FOLD_TEST_HOURS, DEFAULT_FOLDS, Thresholds
 from workload_forecast.model.baselines import MAJORITY
 from workload_forecast.model.differences import Resampling, cautious_differences, difference_table
 from workload_forecast.model.fold_rows import ROW, Change, FoldData
-from workload_forecast.model.folds import FoldPlan, folds_before_test
+from workload_forecast.model.folds import FoldPlan
 from workload_forecast.model.judged_rows import FOLD, LABEL, judged_rows
 from workload_forecast.model.metrics import confusion_scores
 from workload_forecast.model.parameters import Parameter, Parameters
@@ -37,7 +38,6 @@ from workload_forecast.schemas import (
     CALENDAR_FEATURES,
     EXPECTED_ERROR,
     EXPECTED_LOAD,
-    FEATURES,
     KNOWN_FEATURES,
     LAG_FEATURES,
     LAST_SAME_HOUR,
@@ -45,10 +45,6 @@ from workload_forecast.schemas import (
     TRAILING_FEATURES,
 )
 from workload_forecast.sources import MODEL
-from workload_forecast.steps.etl import EtlOptions, perform_etl
-from workload_forecast.steps.generate import data_source
-from workload_forecast.steps.runs import open_runs
-from workload_forecast.steps.train import split_of
 
 SAME_HOUR_MEAN = "total_load_same_hour_mean_7d"
 _TRAILING = (*TRAILING_FEATURES, *(name for name in SHAPE_FEATURES if name != SAME_HOUR_MEAN))
@@ -176,17 +172,19 @@ def markdown(losses: pd.DataFrame) -> str:
         "|---|---|---|---|",
     ]
     for (algorithm, group), pair in losses.groupby(["algorithm", "group"], sort=False):
-        cells = [_cell(pair[pair["way"] == way].iloc[0]) for way in (LEFT_OUT, PERMUTED)]
+        ways = [pair[pair["way"] == way].iloc[0] for way in (LEFT_OUT, PERMUTED)]
+        cells = [cell(way["lost"], way["low"], way["high"]) for way in ways]
         lines.append(f"| {algorithm} ({pair['macro_f1'].iloc[0]:.3f}) | {group} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
 
-def _cell(row: pd.Series) -> str:
-    if np.isnan(row["lost"]):
+def cell(difference: float, low: float, high: float) -> str:
+    """A difference with its interval, for people; a dash where it is unknown."""
+    if np.isnan(difference):
         return "–"
-    if np.isnan(row["low"]) or row["low"] == row["high"]:
-        return f"{row['lost']:.3f}"
-    return f"{row['lost']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+    if np.isnan(low) or low == high:
+        return f"{difference:.3f}"
+    return f"{difference:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def parse_parameters(algorithms: Sequence[str], texts: Sequence[str]) -> dict[str, dict[str, Parameter]]:
@@ -223,15 +221,9 @@ def main(
     output: str,
 ) -> None:
     """Measure what each group of features is worth on the folds of a settings file."""
-    settings = load_settings(duration, config or None)
     parameters = parse_parameters(algorithms, texts)
-    splits = folds_before_test(split_of(settings), FoldPlan(folds, test_hours))
-    with open_runs("ablation", reuse=True) as runs:
-        source = data_source(runs, settings)
-        with runs.child("etl"):
-            etl = perform_etl(runs, EtlOptions(settings), source)
-        features = runs.engine("spark").read_table(FEATURES, etl.folder / FEATURES.name).to_native()
-        losses = loss_table(measure(features, splits, settings.thresholds, parameters))
+    with fold_features("ablation", config, duration, FoldPlan(folds, test_hours)) as found:
+        losses = loss_table(measure(found.table, found.splits, found.settings.thresholds, parameters))
     if output:
         plan = {"folds": folds, "test_hours": test_hours, "parameters": parameters}
         table = orjson.loads(losses.to_json(orient="records", double_precision=15))

@@ -1,0 +1,133 @@
+"""``python -m benchmarks.feature_candidates``: what features that are not made would be worth, before the test period.
+
+Three questions of each group of :mod:`benchmarks.candidate_columns`. *Added*: what is gained by this group alone beside
+the present features. *Left out*: what is lost by leaving it out when all groups are there. *Permuted*: what is lost
+when a model of all has the group's values in the judged rows of a fold dealt out anew. The models are the quick
+stand-ins of :mod:`benchmarks.candidate_answers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import click
+import narwhals as nw
+import numpy as np
+import orjson
+import pandas as pd
+import polars as pl
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from benchmarks.candidate_answers import ADDED, ALL, AVERAGED, PRESENT, answer, fold_tables, single
+from benchmarks.candidate_columns import GROUPS, with_candidates
+from benchmarks.command import run, say
+from benchmarks.feature_ablation import LEFT_OUT, MIXTURE, PERMUTED, cell
+from benchmarks.folds import fold_features
+from workload_forecast.config import DEFAULT_FOLD_TEST_HOURS, DEFAULT_FOLDS, Thresholds
+from workload_forecast.model.baselines import MAJORITY
+from workload_forecast.model.differences import Resampling, cautious_differences, difference_table
+from workload_forecast.model.folds import FoldPlan
+from workload_forecast.model.judged_rows import judged_rows
+from workload_forecast.model.metrics import confusion_scores
+from workload_forecast.model.split import TimeSplit
+from workload_forecast.schemas import FEATURE_NAMES, PRIMARY_MEASURE
+
+WAYS = (ADDED, LEFT_OUT, PERMUTED)
+
+
+def macro_f1(answers: pd.DataFrame, column: str) -> float:
+    """Macro-F1 of a column of answers."""
+    counts = judged_rows(answers, column, [MAJORITY], MAJORITY).counts(np.zeros(len(answers), dtype=np.int64), 1)
+    return confusion_scores(counts[0][0])["macro_f1"]
+
+
+def worth_table(answers: pd.DataFrame, seeds: int) -> pd.DataFrame:
+    """What each group is worth, from the answers of all folds.
+
+    Returns:
+        One row a group and way: ``group``, ``way``, ``worth`` (macro-F1 that is gained by adding the group, or lost
+        without it), ``low``, ``high`` (of the interval by whole days, where there are enough), ``noise`` (standard
+        deviation of ``worth`` over single seeds), ``averaged`` (``worth`` with half of the mixture). The group
+        :data:`ALL` is all of them, added.
+    """
+    records = []
+    for group in (ALL, *GROUPS):
+        for way in (ADDED,) if group == ALL else WAYS:
+            other, sign = (PRESENT, 1) if way == ADDED else (ALL, -1)
+            own = ALL if group == ALL else f"{way}: {group}"
+            judged = judged_rows(answers, own, (other, MAJORITY), MAJORITY)
+            told = cautious_differences(difference_table(judged, Resampling())).iloc[0]
+            low, high = sorted([sign * told["low"], sign * told["high"]])
+            gains = [_gain(answers, single(own, seed), single(other, seed)) for seed in range(seeds)]
+            averaged = sign * _gain(answers, AVERAGED + own, AVERAGED + other)
+            records.append((group, way, sign * told["difference"], low, high, np.std(gains), averaged))
+    return pd.DataFrame(records, columns=["group", "way", "worth", "low", "high", "noise", "averaged"])
+
+
+def _gain(answers: pd.DataFrame, column: str, other: str) -> float:
+    return macro_f1(answers, column) - macro_f1(answers, other)
+
+
+def measure(
+    features: DataFrame,
+    folds: Sequence[TimeSplit],
+    thresholds: Thresholds | Literal["auto"],
+    classifier: str,
+    seeds: int,
+) -> pd.DataFrame:
+    """The answers of all folds: see :func:`answer`. Hours after the last fold are not read."""
+    before = features.filter(F.col("hour") <= F.lit(folds[-1].to.isoformat(sep=" ")).cast("timestamp_ntz"))
+    names = dict.fromkeys(["server", "hour", PRIMARY_MEASURE, *FEATURE_NAMES])
+    found = pl.from_arrow(nw.from_native(before.select(*names)).collect("pyarrow").to_native())
+    assert isinstance(found, pl.DataFrame)
+    candidates = with_candidates(found)
+    answers = []
+    for number, split in enumerate(folds, start=1):
+        say(f"fold {number} of {len(folds)}")
+        tables = fold_tables(before, candidates, split, thresholds, number)
+        answers.append(answer(tables, classifier, seeds, permuting=number))
+    return pd.concat(answers, ignore_index=True)
+
+
+def markdown(worth: pd.DataFrame, scores: Mapping[str, float]) -> str:
+    """The table as Markdown: one row a group."""
+    lines = [", ".join(f"{name} {score:.4f}" for name, score in scores.items()), ""]
+    lines += ["| group | gained when added | lost when left out of all | lost when permuted | noise | averaged |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for group, rows in worth.groupby("group", sort=False):
+        told = {row["way"]: cell(row["worth"], row["low"], row["high"]) for _, row in rows.iterrows()}
+        first = rows.iloc[0]
+        cells = [told.get(way, "–") for way in WAYS]
+        lines.append(f"| {group} | {' | '.join(cells)} | {first['noise']:.3f} | {first['averaged']:+.3f} |")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--config", default="", help="Settings file.")
+@click.option("--duration", default=None, help="Packaged profile, without a settings file.")
+@click.option("--classifier", default="forest", show_default=True, type=click.Choice(["forest", "xgboost"]))
+@click.option("--seeds", default=5, show_default=True, type=click.IntRange(2), help="Models an arrangement.")
+@click.option("--folds", default=DEFAULT_FOLDS, show_default=True, type=click.IntRange(1))
+@click.option("--test-hours", default=DEFAULT_FOLD_TEST_HOURS, show_default=True, type=click.IntRange(1))
+@click.option("--output", default="", help="File for the figures as JSON.")
+def main(
+    config: str, duration: str | None, classifier: str, seeds: int, folds: int, test_hours: int, output: str
+) -> None:
+    """Measure what candidate features are worth on the folds of a settings file."""
+    with fold_features("candidates", config, duration, FoldPlan(folds, test_hours)) as found:
+        answers = measure(found.table, found.splits, found.settings.thresholds, classifier, seeds)
+    worth = worth_table(answers, seeds)
+    told = (MIXTURE, PRESENT, ALL, AVERAGED + PRESENT, AVERAGED + ALL)
+    scores = {name: macro_f1(answers, name) for name in told}
+    if output:
+        plan = {"folds": folds, "test_hours": test_hours, "classifier": classifier, "seeds": seeds, "scores": scores}
+        table = orjson.loads(worth.to_json(orient="records", double_precision=15))
+        Path(output).write_bytes(orjson.dumps({**plan, "worth": table}, option=orjson.OPT_INDENT_2))
+    click.echo(markdown(worth, scores))
+
+
+if __name__ == "__main__":
+    run(main)
