@@ -36,6 +36,8 @@ AVERAGED = "with the mixture: "
 #: Stands for null: no feature is that small, so a tree can split it off.
 UNKNOWN = -1e6
 
+CLASSIFIERS = ("forest", "xgboost")
+
 _KEYS = [FOLD, "server", "hour", LABEL, MAJORITY]
 
 
@@ -59,8 +61,26 @@ def make_classifier(name: str, seed: int) -> Classifier:
     from xgboost import XGBClassifier
 
     rounds = {"n_estimators": 60, "max_depth": 2, "learning_rate": 0.2, "subsample": 0.7, "colsample_bytree": 0.5}
-    boosted: Classifier = XGBClassifier(**rounds, random_state=seed)
+    # so few rows are done sooner by one thread than by several that wait for each other
+    boosted: Classifier = XGBClassifier(**rounds, random_state=seed, n_jobs=1)
     return boosted
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of each fold."""
+
+    groups: tuple[str, ...] = tuple(GROUPS)  #: that are candidates
+    classifier: str = CLASSIFIERS[0]
+    seeds: int = 5  #: models an arrangement
+
+    def arrangements(self) -> dict[str, tuple[str, ...]]:
+        """Return the groups that are there beside the present features, by the name of the arrangement."""
+        added = {f"{ADDED}: {group}": (group,) for group in self.groups}
+        left_out = {
+            f"{LEFT_OUT}: {group}": tuple(other for other in self.groups if other != group) for group in self.groups
+        }
+        return {PRESENT: (), ALL: self.groups, **added, **left_out}
 
 
 @dataclass(frozen=True)
@@ -91,30 +111,27 @@ def fold_tables(
     )
 
 
-def arrangements() -> dict[str, tuple[str, ...]]:
-    """Return the groups that are there beside the present features, by the name of the arrangement."""
-    added = {f"{ADDED}: {group}": (group,) for group in GROUPS}
-    left_out = {f"{LEFT_OUT}: {group}": tuple(other for other in GROUPS if other != group) for group in GROUPS}
-    return {PRESENT: (), ALL: tuple(GROUPS), **added, **left_out}
-
-
-def answer(tables: FoldTables, classifier: str, seeds: int, permuting: int) -> pd.DataFrame:
+def answer(tables: FoldTables, question: Question, permuting: int) -> pd.DataFrame:
     """Fit every arrangement of the groups and let it answer for a fold's judged rows.
+
+    Args:
+        tables: the fold.
+        question: what is asked.
+        permuting: seed by which the values of a group are dealt out.
 
     Returns:
         The fold's keys, and the classes that are named: by each arrangement, by its mean with the mixture
         (:data:`AVERAGED`), and by its single seeds (:func:`single`).
     """
     found: dict[str, Labels] = {}
-    for name, groups in arrangements().items():
+    for name, groups in question.arrangements().items():
         columns = [*FEATURE_NAMES, *(column for group in groups for column in GROUPS[group])]
-        training, judged = _numbers(tables.training, columns), _numbers(tables.judged, columns)
+        judged = _numbers(tables.judged, columns)
         rows = {name: judged}
         if name == ALL:
             order = np.random.default_rng(permuting).permutation(len(judged))
-            rows |= {f"{PERMUTED}: {group}": _dealt(judged, columns, group, order) for group in GROUPS}
-        labels = tables.training[LABEL].to_numpy()
-        said = [_probabilities(make_classifier(classifier, seed), training, labels, rows) for seed in range(seeds)]
+            rows |= {f"{PERMUTED}: {group}": _dealt(judged, columns, group, order) for group in groups}
+        said = _probabilities(tables.training, columns, rows, question)
         for way in rows:
             mean = np.mean([one[way] for one in said], axis=0)
             found |= {way: mean.argmax(axis=1), AVERAGED + way: (mean + tables.mixture).argmax(axis=1)}
@@ -139,7 +156,13 @@ def _dealt(rows: Numbers, columns: Sequence[str], group: str, order: Labels) -> 
 
 
 def _probabilities(
-    model: Classifier, training: Numbers, labels: Labels, rows: Mapping[str, Numbers]
-) -> dict[str, Numbers]:
-    model.fit(training, labels)
-    return {name: model.predict_proba(judged) for name, judged in rows.items()}
+    training: pl.DataFrame, columns: Sequence[str], rows: Mapping[str, Numbers], question: Question
+) -> list[dict[str, Numbers]]:
+    """What the model of each seed says of each way that the judged rows may be."""
+    features, labels = _numbers(training, columns), training[LABEL].to_numpy()
+    said = []
+    for seed in range(question.seeds):
+        model = make_classifier(question.classifier, seed)
+        model.fit(features, labels)
+        said.append({way: model.predict_proba(judged) for way, judged in rows.items()})
+    return said

@@ -21,7 +21,17 @@ import polars as pl
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from benchmarks.candidate_answers import ADDED, ALL, AVERAGED, PRESENT, answer, fold_tables, single
+from benchmarks.candidate_answers import (
+    ADDED,
+    ALL,
+    AVERAGED,
+    CLASSIFIERS,
+    PRESENT,
+    Question,
+    answer,
+    fold_tables,
+    single,
+)
 from benchmarks.candidate_columns import GROUPS, with_candidates
 from benchmarks.command import run, say
 from benchmarks.feature_ablation import LEFT_OUT, MIXTURE, PERMUTED, cell
@@ -44,7 +54,7 @@ def macro_f1(answers: pd.DataFrame, column: str) -> float:
     return confusion_scores(counts[0][0])["macro_f1"]
 
 
-def worth_table(answers: pd.DataFrame, seeds: int) -> pd.DataFrame:
+def worth_table(answers: pd.DataFrame, question: Question) -> pd.DataFrame:
     """What each group is worth, from the answers of all folds.
 
     Returns:
@@ -54,14 +64,14 @@ def worth_table(answers: pd.DataFrame, seeds: int) -> pd.DataFrame:
         :data:`ALL` is all of them, added.
     """
     records = []
-    for group in (ALL, *GROUPS):
+    for group in (ALL, *question.groups):
         for way in (ADDED,) if group == ALL else WAYS:
             other, sign = (PRESENT, 1) if way == ADDED else (ALL, -1)
             own = ALL if group == ALL else f"{way}: {group}"
             judged = judged_rows(answers, own, (other, MAJORITY), MAJORITY)
             told = cautious_differences(difference_table(judged, Resampling())).iloc[0]
             low, high = sorted([sign * told["low"], sign * told["high"]])
-            gains = [_gain(answers, single(own, seed), single(other, seed)) for seed in range(seeds)]
+            gains = [_gain(answers, single(own, seed), single(other, seed)) for seed in range(question.seeds)]
             averaged = sign * _gain(answers, AVERAGED + own, AVERAGED + other)
             records.append((group, way, sign * told["difference"], low, high, np.std(gains), averaged))
     return pd.DataFrame(records, columns=["group", "way", "worth", "low", "high", "noise", "averaged"])
@@ -75,10 +85,9 @@ def measure(
     features: DataFrame,
     folds: Sequence[TimeSplit],
     thresholds: Thresholds | Literal["auto"],
-    classifier: str,
-    seeds: int,
+    question: Question,
 ) -> pd.DataFrame:
-    """The answers of all folds: see :func:`answer`. Hours after the last fold are not read."""
+    """The answers of all folds (:func:`~benchmarks.candidate_answers.answer`); what comes after is not read."""
     before = features.filter(F.col("hour") <= F.lit(folds[-1].to.isoformat(sep=" ")).cast("timestamp_ntz"))
     names = dict.fromkeys(["server", "hour", PRIMARY_MEASURE, *FEATURE_NAMES])
     found = pl.from_arrow(nw.from_native(before.select(*names)).collect("pyarrow").to_native())
@@ -88,7 +97,7 @@ def measure(
     for number, split in enumerate(folds, start=1):
         say(f"fold {number} of {len(folds)}")
         tables = fold_tables(before, candidates, split, thresholds, number)
-        answers.append(answer(tables, classifier, seeds, permuting=number))
+        answers.append(answer(tables, question, permuting=number))
     return pd.concat(answers, ignore_index=True)
 
 
@@ -108,22 +117,31 @@ def markdown(worth: pd.DataFrame, scores: Mapping[str, float]) -> str:
 @click.command()
 @click.option("--config", default="", help="Settings file.")
 @click.option("--duration", default=None, help="Packaged profile, without a settings file.")
-@click.option("--classifier", default="forest", show_default=True, type=click.Choice(["forest", "xgboost"]))
-@click.option("--seeds", default=5, show_default=True, type=click.IntRange(2), help="Models an arrangement.")
+@click.option("--group", "groups", multiple=True, default=tuple(GROUPS), type=click.Choice([*GROUPS]))
+@click.option("--classifier", default=Question.classifier, show_default=True, type=click.Choice(CLASSIFIERS))
+@click.option("--seeds", default=Question.seeds, show_default=True, type=click.IntRange(2), help="Of each arrangement.")
 @click.option("--folds", default=DEFAULT_FOLDS, show_default=True, type=click.IntRange(1))
 @click.option("--test-hours", default=DEFAULT_FOLD_TEST_HOURS, show_default=True, type=click.IntRange(1))
 @click.option("--output", default="", help="File for the figures as JSON.")
 def main(
-    config: str, duration: str | None, classifier: str, seeds: int, folds: int, test_hours: int, output: str
+    config: str,
+    duration: str | None,
+    groups: tuple[str, ...],
+    classifier: str,
+    seeds: int,
+    folds: int,
+    test_hours: int,
+    output: str,
 ) -> None:
     """Measure what candidate features are worth on the folds of a settings file."""
+    question = Question(groups, classifier, seeds)
     with fold_features("candidates", config, duration, FoldPlan(folds, test_hours)) as found:
-        answers = measure(found.table, found.splits, found.settings.thresholds, classifier, seeds)
-    worth = worth_table(answers, seeds)
+        answers = measure(found.table, found.splits, found.settings.thresholds, question)
+    worth = worth_table(answers, question)
     told = (MIXTURE, PRESENT, ALL, AVERAGED + PRESENT, AVERAGED + ALL)
     scores = {name: macro_f1(answers, name) for name in told}
     if output:
-        plan = {"folds": folds, "test_hours": test_hours, "classifier": classifier, "seeds": seeds, "scores": scores}
+        plan = {"folds": folds, "test_hours": test_hours, "question": question, "scores": scores}
         table = orjson.loads(worth.to_json(orient="records", double_precision=15))
         Path(output).write_bytes(orjson.dumps({**plan, "worth": table}, option=orjson.OPT_INDENT_2))
     click.echo(markdown(worth, scores))

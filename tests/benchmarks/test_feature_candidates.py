@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from datetime import date, datetime, timedelta
+from functools import cache
+from math import sqrt
 from statistics import fmean, median, pstdev
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import f1_score
 
-from benchmarks.candidate_answers import ADDED, ALL, AVERAGED, PRESENT, arrangements, single
+from benchmarks.candidate_answers import ADDED, ALL, AVERAGED, PRESENT, Question, single
 from benchmarks.candidate_columns import (
     BURSTS,
     CLASS_HISTORY,
@@ -47,6 +49,9 @@ def noisy(hours: int, seed: int) -> Loads:
     return [None if draw.random() < 0.05 else round(load, 2) for load in spiky]
 
 
+SERVERS = {"a": noisy(430, 1), "b": noisy(430, 2), "c": noisy(430, 3)}
+
+
 def grid(servers: dict[str, Loads]) -> pl.DataFrame:
     hours = {name: [START + timedelta(hours=h) for h in range(len(loads))] for name, loads in servers.items()}
     frames = [
@@ -66,24 +71,26 @@ def known(loads: Loads, newest: int, hours: int) -> list[float]:
     return [load for load in loads[max(newest - hours + 1, 0) : max(newest + 1, 0)] if load is not None]
 
 
-def usual(loads: Loads, newest: int) -> tuple[float, float] | None:
+@cache
+def usual(server: str, newest: int) -> tuple[float, float] | None:
     """Level and spread of the fourteen days."""
-    seen = known(loads, newest, 336)
+    seen = known(SERVERS[server], newest, 336)
     if len(seen) < 24:
         return None
     level = fmean(seen)
-    return level, max(pstdev(seen), abs(level) * 1e-3 + 1e-9)
+    return level, max(sqrt(fmean((load - level) ** 2 for load in seen)), abs(level) * 1e-3 + 1e-9)
 
 
-def excess(loads: Loads, hour: int) -> float | None:
-    before = usual(loads, hour - 1)
-    load = loads[hour] if hour >= 0 else None
+@cache
+def excess(server: str, hour: int) -> float | None:
+    before = usual(server, hour - 1)
+    load = SERVERS[server][hour] if hour >= 0 else None
     return None if before is None or load is None else (load - before[0]) / before[1]
 
 
-def shift(loads: Loads, hour: int, days: int) -> float | None:
-    before, newest = usual(loads, hour - 24 * days), known(loads, hour, 24 * days)
-    # a window that begins before the server's first hour is none of so many days, if it holds enough it is taken
+@cache
+def shift(server: str, hour: int, days: int) -> float | None:
+    before, newest = usual(server, hour - 24 * days), known(SERVERS[server], hour, 24 * days)
     return None if before is None or len(newest) < 6 * days else (fmean(newest) - before[0]) / before[1]
 
 
@@ -92,22 +99,22 @@ def mean(values: list[float | None]) -> float | None:
     return fmean(seen) if seen else None
 
 
-def oracle(servers: dict[str, Loads], server: str, hour: int) -> dict[str, Any]:
+def oracle(server: str, hour: int) -> dict[str, Any]:
     """Every candidate of a row, read off its definition."""
-    loads, newest = servers[server], hour - HORIZON_HOURS
+    loads, newest = SERVERS[server], hour - HORIZON_HOURS
 
     def at(back: int) -> float | None:
         return loads[hour - back] if hour >= back else None
 
-    base, days = usual(loads, newest), [at(48 + 24 * day) for day in range(14)]
+    base, days = usual(server, newest), [at(48 + 24 * day) for day in range(14)]
     week, seen = [day for day in days[:7] if day is not None], [day for day in days if day is not None]
     row: dict[str, Any] = {}
     for name, load in {**{f"lag_{h}h": at(h) for h in (48, 72, 96, 168)}, "same_hour_mean": mean(days[:7])}.items():
         row[f"relative_{name}"] = None if base is None or load is None else (load - base[0]) / base[1]
     row["relative_spread"] = base and base[1] / max(abs(base[0]), 1e-9)
-    row |= {f"shift_{count}d": shift(loads, newest, count) for count in (1, 3)}
+    row |= {f"shift_{count}d": shift(server, newest, count) for count in (1, 3)}
     row["shift_size"] = None if row["shift_1d"] is None else abs(row["shift_1d"])
-    exceeding = [excess(loads, h) for h in range(newest + 1)]
+    exceeding = [excess(server, h) for h in range(newest + 1)]
     for count in (1, 7):
         told = [e > 2 for e in exceeding[-24 * count :] if e is not None]
         row[f"burst_share_{count}d"] = fmean(told) if len(told) >= 6 * count else None
@@ -119,9 +126,9 @@ def oracle(servers: dict[str, Loads], server: str, hour: int) -> dict[str, Any]:
     row |= {"same_hour_min_14d": min(seen, default=None), "same_hour_max_14d": max(seen, default=None)}
     row["same_hour_median_14d"] = median(seen) if seen else None
     row["same_hour_mean_2w"] = mean([at(168), at(336)])
-    row["fleet_shift"] = mean([shift(other, newest, 1) for other in servers.values()]) if newest >= 0 else None
+    row["fleet_shift"] = mean([shift(other, newest, 1) for other in SERVERS]) if newest >= 0 else None
     for name, back in {"fleet_excess": 48, "fleet_excess_week_ago": 168}.items():
-        row[name] = mean([excess(other, hour - back) for other in servers.values()]) if hour >= back else None
+        row[name] = mean([excess(other, hour - back) for other in SERVERS]) if hour >= back else None
     unmoved = row["shift_1d"] is None or row["fleet_shift"] is None
     row["shift_beyond_fleet"] = None if unmoved else row["shift_1d"] - row["fleet_shift"]
     today, fourth = (START + timedelta(hours=hour)).date(), date(2016, 7, 4)
@@ -138,15 +145,12 @@ def oracle(servers: dict[str, Loads], server: str, hour: int) -> dict[str, Any]:
     return row
 
 
-SERVERS = {"a": noisy(430, 1), "b": noisy(430, 2), "c": noisy(430, 3)}
-
-
 def test_candidates_agree_with_plain_python() -> None:
     found = rows_of(SERVERS)
     draw = random.Random(4)
     hours = [0, 47, 48, 71, 72, 96, 120, 168, 340, 349, 360, 384, 429, *draw.sample(range(430), 12)]
     for server, hour in [(server, hour) for server in SERVERS for hour in hours]:
-        expected = oracle(SERVERS, server, hour)
+        expected = oracle(server, hour)
         assert sorted(expected) == sorted(name for names in GROUPS.values() for name in names)
         for name, value in expected.items():
             told = found[server, hour][name]
@@ -182,7 +186,7 @@ def test_a_load_at_the_horizon_does_enter_each_group_but_holidays() -> None:
 
 def test_arrangements_have_each_group_once_added_and_once_left_out() -> None:
     groups = {OWN_LEVEL, LEVEL_SHIFT, BURSTS, SAME_HOURS, HOLIDAYS, FLEET, CLASS_HISTORY}
-    found = arrangements()
+    found = Question().arrangements()
     assert (found[PRESENT], set(found[ALL])) == ((), groups)
     for group in groups:
         assert found[f"{ADDED}: {group}"] == (group,)
@@ -196,7 +200,8 @@ def test_worth_is_what_the_answers_differ_by(spark: SparkSession, tmp_path: Path
     fold = TimeSplit(datetime(2016, 6, 1), datetime(2016, 6, 15), datetime(2016, 6, 17, 23))
     later = table.assign(total_load=table["total_load"].where(table["hour"] <= fold.to, -1.0))
     changed = spark.read.parquet(str(write_parquet(later, tmp_path / "changed")))
-    answers, others = (measure(frame, [fold], "auto", "xgboost", seeds=2) for frame in (features, changed))
+    question = Question((BURSTS, OWN_LEVEL, CLASS_HISTORY), "xgboost", seeds=2)
+    answers, others = (measure(frame, [fold], "auto", question) for frame in (features, changed))
     assert answers.equals(others)  # what comes after the folds plays no part
 
     known_rows = table[table["hour"].between(fold.test_from, fold.to) & table["total_load"].notna()]
@@ -205,7 +210,7 @@ def test_worth_is_what_the_answers_differ_by(spark: SparkSession, tmp_path: Path
     def score(name: str) -> float:
         return float(f1_score(answers["label"], answers[name], average="macro"))
 
-    worth = worth_table(answers, 2)
+    worth = worth_table(answers, question)
     told = {(row["group"], row["way"]): row for row in worth.to_dict("records")}
     bursts = told[BURSTS, ADDED]
     added = f"{ADDED}: {BURSTS}"
@@ -217,6 +222,6 @@ def test_worth_is_what_the_answers_differ_by(spark: SparkSession, tmp_path: Path
         own = f"{way}: {OWN_LEVEL}"
         assert told[OWN_LEVEL, way]["worth"] == pytest.approx(score(ALL) - score(own))
     assert told[ALL, ADDED]["worth"] == pytest.approx(score(ALL) - score(PRESENT))
-    assert any(answers[f"{PERMUTED}: {group}"].ne(answers[ALL]).any() for group in GROUPS)
+    assert any(answers[f"{PERMUTED}: {group}"].ne(answers[ALL]).any() for group in question.groups)
     assert macro_f1(answers, MIXTURE) == pytest.approx(score(MIXTURE))
-    assert len(markdown(worth, {"mixture": 0.5}).splitlines()) == 4 + 1 + len(GROUPS)
+    assert len(markdown(worth, {"mixture": 0.5}).splitlines()) == 4 + 1 + 3
