@@ -150,8 +150,9 @@ def _numbers(rows: pl.DataFrame, columns: Sequence[str]) -> Numbers:
 
 def _dealt(rows: Numbers, columns: Sequence[str], group: str, order: Labels) -> Numbers:
     """The rows with the columns of a group dealt out anew, all of a row together."""
-    dealt, places = rows.copy(), [columns.index(name) for name in GROUPS[group]]
-    dealt[:, places] = rows[np.ix_(order, places)]
+    dealt: Numbers = rows.copy()
+    places = [columns.index(name) for name in GROUPS[group]]
+    dealt[:, places] = rows[order][:, places]
     return dealt
 
 
