@@ -6,7 +6,7 @@ the probabilities before it compares them (Koyejo et al., *Consistent binary cla
 performance metrics*, 2014; for several classes Narasimhan et al., *Consistent multiclass algorithms for complex
 performance measures*, 2015). Here the weights follow from the model's probabilities for the last days of the training:
 they say how often each class is expected to occur, to be named and to be named rightly under any weights, and so the
-macro-F1 to expect. No label is looked at, so none is learnt by heart. Where the most probable class is as good, it is
+macro-F1 to expect. No label is looked at, so none is learnt by heart. Where it is as good, the most probable class is
 named.
 """
 
