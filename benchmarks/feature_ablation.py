@@ -11,20 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Literal
 
 import click
 import narwhals as nw
 import numpy as np
-import orjson
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from benchmarks.command import run
-from benchmarks.folds import fold_features
-from workload_forecast.config import DEFAULT_FOLD_TEST_HOURS, DEFAULT_FOLDS, Thresholds
+from benchmarks.folds import fold_features, fold_options, write_figures
+from workload_forecast.config import Thresholds
 from workload_forecast.model.baselines import MAJORITY
 from workload_forecast.model.differences import Resampling, cautious_differences, difference_table
 from workload_forecast.model.fold_rows import ROW, Change, FoldData
@@ -204,13 +202,9 @@ def parse_parameters(algorithms: Sequence[str], texts: Sequence[str]) -> dict[st
 
 
 @click.command()
-@click.option("--config", default="", help="Settings file.")
-@click.option("--duration", default=None, help="Packaged profile, without a settings file.")
+@fold_options
 @click.option("--algorithm", "algorithms", multiple=True, default=DEFAULT_ALGORITHMS, type=click.Choice([*ALGORITHMS]))
 @click.option("--parameter", "texts", multiple=True, help="Like random_forest.num_trees=50.")
-@click.option("--folds", default=DEFAULT_FOLDS, show_default=True, type=click.IntRange(1))
-@click.option("--test-hours", default=DEFAULT_FOLD_TEST_HOURS, show_default=True, type=click.IntRange(1))
-@click.option("--output", default="", help="File for the figures as JSON.")
 def main(
     config: str,
     duration: str | None,
@@ -224,10 +218,7 @@ def main(
     parameters = parse_parameters(algorithms, texts)
     with fold_features("ablation", config, duration, FoldPlan(folds, test_hours)) as found:
         losses = loss_table(measure(found.table, found.splits, found.settings.thresholds, parameters))
-    if output:
-        plan = {"folds": folds, "test_hours": test_hours, "parameters": parameters}
-        table = orjson.loads(losses.to_json(orient="records", double_precision=15))
-        Path(output).write_bytes(orjson.dumps({**plan, "losses": table}, option=orjson.OPT_INDENT_2))
+    write_figures(output, {"folds": folds, "test_hours": test_hours, "parameters": parameters}, "losses", losses)
     click.echo(markdown(losses))
 
 

@@ -9,13 +9,11 @@ stand-ins of :mod:`benchmarks.candidate_answers`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import click
 import narwhals as nw
 import numpy as np
-import orjson
 import pandas as pd
 import polars as pl
 from pyspark.sql import DataFrame
@@ -35,8 +33,8 @@ from benchmarks.candidate_answers import (
 from benchmarks.candidate_columns import GROUPS, with_candidates
 from benchmarks.command import run, say
 from benchmarks.feature_ablation import LEFT_OUT, MIXTURE, PERMUTED, cell
-from benchmarks.folds import fold_features
-from workload_forecast.config import DEFAULT_FOLD_TEST_HOURS, DEFAULT_FOLDS, Thresholds
+from benchmarks.folds import fold_features, fold_options, write_figures
+from workload_forecast.config import Thresholds
 from workload_forecast.model.baselines import MAJORITY
 from workload_forecast.model.differences import Resampling, cautious_differences, difference_table
 from workload_forecast.model.folds import FoldPlan
@@ -115,14 +113,10 @@ def markdown(worth: pd.DataFrame, scores: Mapping[str, float]) -> str:
 
 
 @click.command()
-@click.option("--config", default="", help="Settings file.")
-@click.option("--duration", default=None, help="Packaged profile, without a settings file.")
+@fold_options
 @click.option("--group", "groups", multiple=True, default=tuple(GROUPS), type=click.Choice([*GROUPS]))
 @click.option("--classifier", default=Question.classifier, show_default=True, type=click.Choice(CLASSIFIERS))
 @click.option("--seeds", default=Question.seeds, show_default=True, type=click.IntRange(2), help="Of each arrangement.")
-@click.option("--folds", default=DEFAULT_FOLDS, show_default=True, type=click.IntRange(1))
-@click.option("--test-hours", default=DEFAULT_FOLD_TEST_HOURS, show_default=True, type=click.IntRange(1))
-@click.option("--output", default="", help="File for the figures as JSON.")
 def main(
     config: str,
     duration: str | None,
@@ -140,10 +134,8 @@ def main(
     worth = worth_table(answers, question)
     told = (MIXTURE, PRESENT, ALL, AVERAGED + PRESENT, AVERAGED + ALL)
     scores = {name: macro_f1(answers, name) for name in told}
-    if output:
-        plan = {"folds": folds, "test_hours": test_hours, "question": question, "scores": scores}
-        table = orjson.loads(worth.to_json(orient="records", double_precision=15))
-        Path(output).write_bytes(orjson.dumps({**plan, "worth": table}, option=orjson.OPT_INDENT_2))
+    asked = {"folds": folds, "test_hours": test_hours, "question": question, "scores": scores}
+    write_figures(output, asked, "worth", worth)
     click.echo(markdown(worth, scores))
 
 

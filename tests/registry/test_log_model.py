@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ from workload_forecast.model.rows import labelled_rows
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult, train
 from workload_forecast.registry.log_model import RegisteredVersion, log_model, requirements, signature
-from workload_forecast.registry.log_training import log_training
+from workload_forecast.registry.log_training import log_training, training_parameters
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES, HOURLY_LOAD
 from workload_forecast.sources import Sources
 
@@ -158,6 +159,16 @@ def test_nothing_is_pickled(logged: Logged) -> None:
     stages = [json.loads(path.read_text())["class"] for path in folder.rglob("stages/*/metadata/part-*")]
     assert stages
     assert all(name.startswith("org.apache.spark.ml.") for name in stages)
+
+
+def test_unequal_weights_of_the_classes_are_parameters_of_their_own(logged: Logged) -> None:
+    """The settings' section is logged as ``class_weights`` before; a parameter cannot be logged twice."""
+    weighed = training_parameters(replace(logged.result, weights=(0.5, 1.0, 2.0)))
+    assert {name: weighed[name] for name in weighed.keys() - training_parameters(logged.result).keys()} == {
+        "weight_low": "0.5",
+        "weight_medium": "1",
+        "weight_high": "2",
+    }
 
 
 def test_without_a_run_both_say_so(logged: Logged) -> None:

@@ -57,7 +57,7 @@ class FoldData:
         fold: its number.
         split: its periods.
         thresholds: resolved; ``auto`` is learnt from this fold's training rows alone.
-        weights: of the classes, as a training with the same settings has them.
+        weights: of the classes, those that a training with the same settings fits with.
         majority: the most frequent label of its training rows.
     """
 
@@ -74,13 +74,13 @@ class FoldData:
         Raises:
             ModelError: the training rows hold a single class.
         """
-        self.fold, self.split, self.thresholds = fold, split, thresholds
+        self.fold, self.split, self.thresholds, self._weighting = fold, split, thresholds, weighting
         ordered = rows.withColumn(SPLIT, split.column()).filter(F.col(SPLIT).isNotNull())
         with ExitStack() as stack:
             self._rows = stack.enter_context(kept(ordered.withColumn(ROW, F.monotonically_increasing_id())))
             training = count_labels(self._rows)[TRAIN]
             check_labels(training, self.thresholds)
-            self.weights, self._weighting = class_weights(weighting, training) if weighting else EQUAL, weighting
+            self.weights = class_weights(weighting, training) if weighting else EQUAL
             self.majority = int(majority_class(training))
             self._test = self._rows.filter(F.col(SPLIT) == TEST)
             self._numbers, self._known = self._fetch_known()

@@ -14,21 +14,19 @@ from workload_forecast.errors import ModelError
 from workload_forecast.model.training import TrainingResult
 from workload_forecast.model.weights import EQUAL
 from workload_forecast.registry.log_model import describe
+from workload_forecast.schemas import CLASSES
 
 PLOTS, TABLES = "plots", "tables"
 
 
 def training_parameters(result: TrainingResult) -> dict[str, str]:
-    """The run's parameters: the algorithm's, resolved; the thresholds in effect; the periods (UTC)."""
+    """The run's parameters: the algorithm's, resolved; thresholds and unequal weights in effect; the periods (UTC)."""
     split = result.split
+    weights = {f"weight_{name}": f"{weight:.4g}" for name, weight in zip(CLASSES, result.weights, strict=True)}
     return {
         "algorithm": result.algorithm,
         **{name: str(value) for name, value in result.parameters.items()},
-        **(
-            {}
-            if result.weights == EQUAL
-            else {"class_weights": ", ".join(f"{weight:.4g}" for weight in result.weights)}
-        ),
+        **({} if result.weights == EQUAL else weights),
         "threshold_low": repr(result.thresholds.low),
         "threshold_high": repr(result.thresholds.high),
         "thresholds_from": "training terciles" if result.thresholds_auto else "settings",
