@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import narwhals as nw
 import pytest
 
 from tests.features.helpers import at, features, one, series
 from tests.frames import Backend
-from workload_forecast.features.lags import count_observed, mean
-from workload_forecast.schemas import DOUBLE, HORIZON_HOURS, LAG_HOURS, TEXT, Frame, Table
+from workload_forecast.features.lags import back_name, count_observed, hours_back, in_order, mean, with_back
+from workload_forecast.schemas import DOUBLE, HORIZON_HOURS, HOURLY_LOAD, LAG_HOURS, TEXT, Frame, Table
 
 
 def test_the_lags_are_those_of_the_requirements_and_none_is_within_the_horizon() -> None:
@@ -55,6 +56,20 @@ def test_the_same_hour_mean_sees_seven_days_and_no_other_hour(light_backend: Bac
 def test_the_same_hour_mean_is_of_the_observed_days(light_backend: Backend) -> None:
     found = features(light_backend, series(float, [300 - 192, 300 - 72, 300 - 48, 300]))
     assert one(found, at(300))["total_load_same_hour_mean_7d"] == pytest.approx(300 - (192 + 72 + 48) / 3)
+
+
+def test_looking_back_gives_each_server_its_own_rows(backend: Backend) -> None:
+    """Servers of unequal lengths, the shortest of one hour, one that begins where the one before it ends; any order."""
+    lengths = {"a": (0, 30), "b": (30, 31), "c": (31, 90), "d": (5, 60)}
+    rows = [row for server, span in lengths.items() for row in series(lambda h: float(h % 7), range(*span), server)]
+    random.Random(5).shuffle(rows)
+    loads = {(row["server"], row["hour"]): row["total_load"] for row in rows}
+    back = hours_back(["total_load"], range(60))
+    found = backend.run(lambda frame: with_back(in_order(frame), back), (HOURLY_LOAD, rows))
+    assert len(found) == len(rows)
+    for row in found:
+        expected = {k: loads.get((row["server"], row["hour"] - timedelta(hours=k))) for k in range(60)}
+        assert {k: row[back_name("total_load", k)] for k in range(60)} == expected
 
 
 def test_a_mean_is_a_true_quotient_whatever_else_is_in_the_frame(light_backend: Backend) -> None:

@@ -11,11 +11,11 @@ from workload_forecast.features.expected import (
     REACH_HOURS,
     SURPRISE,
     expected_back,
-    expected_near,
+    expected_made,
     with_expected,
 )
 from workload_forecast.features.grid import MissingHours, complete_grid
-from workload_forecast.features.lags import back_name, hours_back, lag_columns, same_hour_mean
+from workload_forecast.features.lags import back_name, hours_back, in_order, lag_columns, same_hour_mean, with_back
 from workload_forecast.features.leads import at_leads, expected_columns, fading
 from workload_forecast.features.trailing import trailing_columns, with_trailing
 from workload_forecast.schemas import (
@@ -107,11 +107,12 @@ def _hours(
     """All that is known of an hour by itself, whenever it is forecast."""
     dates = CALENDAR.select(calendar)
     grid = complete_grid(HOURLY_LOAD.select(hourly), dates, missing_hours=missing_hours, extend_hours=extend_hours)
-    history = with_trailing(grid, near=expected_near(), also=lag_columns() | expected_back())
+    also = lag_columns() | expected_back()
+    history = with_trailing(in_order(grid), made=expected_made(), also=also)
     own = trailing_columns() | {"total_load_same_hour_mean_7d": same_hour_mean()}
     # what is done goes through the passes that the expected load takes alone: sorting the servers again costs more
     history = _from(history.with_columns(**own), since and since - ERRORS_REACH_HOURS * HOUR)
-    hours = with_expected(history, (*LAG_FEATURES, *own)).with_columns(**hours_back([SURPRISE], [HORIZON_HOURS]))
+    hours = with_back(with_expected(history, (*LAG_FEATURES, *own)), hours_back([SURPRISE], [HORIZON_HOURS]))
     return _from(hours, since).join(dates, on="hour", how="left")
 
 

@@ -33,7 +33,17 @@ from math import pi
 
 import narwhals as nw
 
-from workload_forecast.features.lags import DAY, back_by, back_name, count_observed, hours_back, mean, observed, total
+from workload_forecast.features.lags import (
+    DAY,
+    Back,
+    back_name,
+    count_observed,
+    hours_back,
+    mean,
+    observed,
+    total,
+    with_back,
+)
 from workload_forecast.features.trailing import DAY_SEEN, DAY_SUM
 from workload_forecast.schemas import HORIZON_HOURS, MEASURES, PRIMARY_MEASURE, Frame
 
@@ -65,7 +75,8 @@ ERRORS_REACH_HOURS = HORIZON_HOURS + 5 + (DAY + DAY * ERROR_DAYS - 1)
 #: Oldest hour whose load matters: those forecasts are made of the two weeks before.
 REACH_HOURS = ERRORS_REACH_HOURS + (DAY * (DAYS + 1) + DAY - 1)
 
-_FOUR_HOURS, _BLOCKS, _DAYS = tuple(range(4)), tuple(range(0, DAY, 4)), tuple(range(0, DAY * ERROR_DAYS, DAY))
+_SIX_HOURS, _FOUR_HOURS = tuple(range(6)), tuple(range(4))
+_BLOCKS, _DAYS = tuple(range(0, DAY, 4)), tuple(range(0, DAY * ERROR_DAYS, DAY))
 _SMOOTH = "_smoothed"
 _RAISED, _LEAST, _ERROR = "_raised", "_least", "_error"
 _OFF, SURPRISE = "_off", "_surprise"
@@ -87,20 +98,20 @@ def error_name(days_back: int) -> str:
     return f"_error_{days_back}d"
 
 
-def expected_near() -> dict[str, nw.Expr]:
-    """Return what :func:`expected_back` looks back on, made of the load and its neighbours, by name."""
-    load = nw.col(PRIMARY_MEASURE)
-    return {_SMOOTH: _smoothed(load, before=back_by(PRIMARY_MEASURE, 1), after=back_by(PRIMARY_MEASURE, -1))}
+def expected_made() -> dict[str, nw.Expr]:
+    """Return what :func:`expected_back` looks back on, made of the loads of the hour and the two before, by name."""
+    return {_SMOOTH: _smoothed(_load(1), before=_load(2), after=_load(0))}
 
 
-def expected_back() -> dict[str, nw.Expr]:
+def expected_back() -> dict[str, Back]:
     """Return the loads, and days of loads, that :func:`with_expected` needs of earlier hours, by name.
 
-    Needs :func:`expected_near` and the columns of the day that ends at the hour.
+    Needs :func:`expected_made` and the columns of the day that ends at the hour.
     """
     steps = [DAY * day for day in range(1, DAYS + max(DAYS_BACK))]
     newest = [DAY * k + hour for k in DAYS_BACK for hour in (1, 2)] + [DAY * (k + 1) - 1 for k in DAYS_BACK]
-    return hours_back([DAY_SUM, DAY_SEEN, _SMOOTH], steps) | hours_back([PRIMARY_MEASURE], sorted({*steps, *newest}))
+    smooth = hours_back([_SMOOTH], [step - 1 for step in steps])
+    return hours_back([DAY_SUM, DAY_SEEN], steps) | smooth | hours_back([PRIMARY_MEASURE], sorted({*steps, *newest}))
 
 
 def with_expected(frame: Frame, kept: Sequence[str]) -> Frame:
@@ -123,7 +134,7 @@ def _with_forecasts(frame: Frame, every: Sequence[str]) -> Frame:
         same = [_load(DAY * (k + j)) for j in range(DAYS)]
         # the hour after the newest day's is not known yet: that of the day before stands in for it
         newest = _smoothed(same[0], before=_load(DAY * k + 1), after=_load(DAY * (k + 1) - 1))
-        smooth = [newest, *(nw.col(back_name(_SMOOTH, DAY * (k + j))) for j in range(1, DAYS))]
+        smooth = [newest, *(nw.col(back_name(_SMOOTH, DAY * (k + j) - 1)) for j in range(1, DAYS))]
         week, days = range(k, k + 7), range(k, k + DAYS)
         sums |= {
             same_hour_name(k): same[0],
@@ -181,7 +192,7 @@ def _with_weights(frame: Frame, every: Sequence[str]) -> Frame:
 
 
 def _with_mixtures(frame: Frame, every: Sequence[str]) -> Frame:
-    then = frame.with_columns(**hours_back([*map(_weight, FORECASTS), _ERROR], [DAY * k for k in DAYS_BACK]))
+    then = with_back(frame, hours_back([*map(_weight, FORECASTS), _ERROR], [DAY * k for k in DAYS_BACK]))
     mixtures: dict[str, nw.Expr] = {}
     for k in DAYS_BACK:
         # before a server's first hour all count the same
@@ -199,10 +210,11 @@ def _with_mixtures(frame: Frame, every: Sequence[str]) -> Frame:
 def _with_surprise(frame: Frame, every: Sequence[str]) -> Frame:
     k = DAYS_BACK[0]
     off = ((nw.col(PRIMARY_MEASURE) - nw.col(expected_name(k))) / (nw.col(error_name(k)) + TINY)).clip(-CUT, CUT)
-    six = _mean([back_by(_OFF, hour) for hour in range(6)])
+    six = _mean([nw.col(back_name(_OFF, hour)) for hour in _SIX_HOURS])
     surprise = nw.col(_OFF).fill_null(0.0) * NEWEST + six.fill_null(0.0) * NEWEST_SIX
     mixtures = [name(k) for k in DAYS_BACK for name in (same_hour_name, expected_name, error_name)]
-    return frame.with_columns(off.alias(_OFF)).select(*every, *mixtures, surprise.alias(SURPRISE))
+    hours = with_back(frame.with_columns(off.alias(_OFF)), hours_back([_OFF], _SIX_HOURS))
+    return hours.select(*every, *mixtures, surprise.alias(SURPRISE))
 
 
 def _smoothed(load: nw.Expr, *, before: nw.Expr, after: nw.Expr) -> nw.Expr:
@@ -225,8 +237,8 @@ def _median(a: nw.Expr, b: nw.Expr, c: nw.Expr) -> nw.Expr:
 
 def _merged(frame: Frame, kept: Sequence[str], columns: Sequence[str], offsets: Sequence[int]) -> Frame:
     """Return ``kept`` and the sum of each column at ``offsets``; what lies before the server's first hour adds 0."""
-    sums = {name: _added(back_by(name, hours) for hours in offsets) for name in columns}
-    return frame.select(*kept, **sums)
+    sums = {name: _added(nw.col(back_name(name, hours)) for hours in offsets) for name in columns}
+    return with_back(frame, hours_back(columns, offsets)).select(*kept, **sums)
 
 
 def _added(values: Iterable[nw.Expr]) -> nw.Expr:

@@ -16,7 +16,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import narwhals as nw
 
-from workload_forecast.features.lags import DAILY_STEPS, DAY, back_name, count_observed, hours_back, mean, total
+from workload_forecast.features.lags import (
+    DAILY_STEPS,
+    DAY,
+    Back,
+    back_name,
+    count_observed,
+    hours_back,
+    mean,
+    total,
+    with_back,
+)
 from workload_forecast.schemas import HORIZON_HOURS, MEASURES, PRIMARY_MEASURE, Frame
 
 #: Where the parts of a block lie, in hours before it: hours → four hours → day → week that ends at the horizon.
@@ -36,19 +46,19 @@ _BLOCK = (_SEEN, _LOW, _HIGH, _ABOVE, _SQUARES, *_SUMS.values())
 DAY_SUM, DAY_SEEN = _SUMS[PRIMARY_MEASURE], _SEEN
 
 
-def with_trailing(grid: Frame, near: Mapping[str, nw.Expr], also: Mapping[str, nw.Expr]) -> Frame:
+def with_trailing(grid: Frame, made: Mapping[str, nw.Expr], also: Mapping[str, Back]) -> Frame:
     """Return the complete ``grid`` with the columns that :func:`trailing_columns` needs.
 
     What else looks back rides along on the same passes over the sorted servers.
 
     Args:
-        grid: see :func:`~workload_forecast.features.grid.complete_grid`.
-        near: further columns that look back from the grid, a few hours.
-        also: further columns that look back from the grid, ``near``, :data:`DAY_SUM` and :data:`DAY_SEEN`.
+        grid: see :func:`~workload_forecast.features.lags.with_back`.
+        made: further columns, made of the measures of the hour and of the three before.
+        also: what else looks back, from the grid, ``made``, :data:`DAY_SUM` and :data:`DAY_SEEN`.
     """
-    four_hours = _merged_hours(grid.with_columns(**hours_back(MEASURES, _FOUR_HOURS), **near), _FOUR_HOURS)
-    days = _merged_blocks(four_hours.with_columns(**hours_back(_BLOCK, _DAY)), _DAY)
-    return _merged_blocks(days.with_columns(**{**hours_back(_BLOCK, _WEEK), **also}), _WEEK)
+    hours = with_back(grid, hours_back(MEASURES, _FOUR_HOURS)).with_columns(**made)
+    days = _merged_blocks(with_back(_merged_hours(hours, _FOUR_HOURS), hours_back(_BLOCK, _DAY)), _DAY)
+    return _merged_blocks(with_back(days, {**hours_back(_BLOCK, _WEEK), **also}), _WEEK)
 
 
 def trailing_columns() -> dict[str, nw.Expr]:
