@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.engines.conformance import (
 from tests.oracle import Row
 from tests.strategies import session_sets
 from workload_forecast.engines.contract import Engine, SessionFile
-from workload_forecast.engines.spark import SparkEngine, local_settings
+from workload_forecast.engines.spark import SESSION_SETTINGS, SparkEngine, local_settings, open_spark
 from workload_forecast.schemas import Frame
 from workload_forecast.sessions.cleaning import SERVER_DIGEST
 from workload_forecast.sessions.reduction import quarantine, reduce_sessions
@@ -74,6 +75,30 @@ def test_the_java_compiler_takes_the_code_that_each_line_goes_through(
     sizes = [int(size) for size in re.findall(r"maxMethodCodeSize:(\d+)", capsys.readouterr().out)]
     assert len(sizes) == 3
     assert max(sizes) < 8000
+
+
+def put(session: SparkSession, settings: Mapping[str, str | None]) -> None:
+    for name, value in settings.items():
+        session.conf.set(name, value) if value else session.conf.unset(name)
+
+
+def test_somebody_elses_session_gets_its_settings_back(spark: SparkSession) -> None:
+    rules = "spark.sql.adaptive.optimizer.excludedRules"
+    own: dict[str, str | None] = {
+        "spark.sql.session.timeZone": "Europe/Berlin",
+        "spark.sql.ansi.enabled": "true",
+        rules: None,
+    }
+    before = {name: spark.conf.get(name, None) for name in own}
+    try:
+        put(spark, own)
+        with open_spark({}) as engine:
+            assert engine.session is spark
+            inside = {name: spark.conf.get(name, None) for name in own}
+        assert {name: spark.conf.get(name, None) for name in own} == own
+        assert inside == SESSION_SETTINGS
+    finally:
+        put(spark, before)
 
 
 @pytest.mark.parametrize(("variable", "ours"), [("-Xss4m", 1), ("-XX:+UseSerialGC -Xss4m", 0), ("-XX:+UseG1GC", 0)])

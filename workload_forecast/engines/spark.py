@@ -34,10 +34,8 @@ _TYPES: dict[nw.dtypes.DType, DataType] = {
     TIMESTAMP: TimestampNTZType(),
 }
 
-#: What only words have that Java's parser takes for numbers and that the format does not have: 1d, 2.f, hexadecimal.
-_JAVA_NUMBER = "([0-9.])[dDfFxX]"
-#: Letters of these words, a quick test.
-_JAVA_LETTER = "[dDfFxX]"
+#: A word that may be a number by Java's parser and by the format: Java alone takes 1d, 2.f and hexadecimal ones.
+_PERHAPS_NUMBER = r"(?s)^(?!.*[0-9.][dDfFxX]).*\w"
 #: What decoding puts in place of bytes that are not UTF-8; a line may also hold it itself.
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -45,6 +43,8 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 #: What the tables' meaning rests on, whoever started the session.
 SESSION_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
+    # a cast is null where it fails, and takes decimals for whole numbers: Spark 3.5's default, and no longer Spark 4's
+    "spark.sql.ansi.enabled": "false",
     # this rule would drop the counter of rows together with an input that turns out to be empty
     "spark.sql.adaptive.optimizer.excludedRules": ("org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"),
 }
@@ -150,15 +150,11 @@ class SparkEngine:
             F.col("value").alias("line"), F.input_file_name().alias("uri"), F.split("value", ",").alias("fields")
         )
 
-        def field(name: str, fields: str = "fields") -> str:
-            return f"get({fields}, {layout.position(name)})"
+        def field(name: str) -> str:
+            return f"get(fields, {layout.position(name)})"
 
-        # one test of all numbers of a line: nearly all lines pass it, and so it is split once
-        suspect = F.concat(*[F.expr(field(name)) for name in MEASURES]).rlike(_JAVA_LETTER)
-        freed = F.split(F.regexp_replace(line, _JAVA_NUMBER, "$1?"), ",")
-        split = fields.withColumn("numbers", F.when(suspect, freed).otherwise(F.col("fields")))
         start_text = f"trim({field('session_start')})"
-        return seen, split.select(
+        return seen, fields.select(
             _file_path(F.col("uri")).alias("file"),
             _readable(line).alias("line"),
             F.when(F.octet_length(line) > LONGEST_LINE_BYTES, "line_too_long")
@@ -169,7 +165,7 @@ class SparkEngine:
             F.expr(_timestamp(start_text)).alias("start"),
             F.expr(f"trim({field('server_ip')})").alias("server"),
             F.expr(f"trim({field('total_load')})").alias("total_load_text"),
-            *[F.expr(f"try_cast({field(name, 'numbers')} AS double)").alias(name) for name in MEASURES],
+            *[_number(field(name)).alias(name) for name in MEASURES],
         )
 
 
@@ -204,6 +200,16 @@ def _readable(text: Column) -> Column:
     if hasattr(F, "make_valid_utf8"):
         return F.make_valid_utf8(text)
     return F.decode(text.cast("binary"), "UTF-8")
+
+
+def _number(text: str) -> Column:
+    """Return the number that a field holds, by the rules of the format, or null.
+
+    A cast to whole numbers tells quickest that there are no letters: it fails on each, and takes decimals unless in
+    ANSI mode. What it refuses (``1e5``, ``NaN``, ``1d``, an empty field) is little, and looked at more closely.
+    """
+    number = F.expr(f"CAST({text} AS bigint) IS NOT NULL") | F.expr(text).rlike(_PERHAPS_NUMBER)
+    return F.when(number, F.expr(f"try_cast({text} AS double)"))
 
 
 def _timestamp(text: str) -> str:
@@ -255,7 +261,7 @@ def local_settings() -> dict[str, bool | float | int | str | None]:
 
 @contextmanager
 def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
-    """Start Spark, or join the session that ``spark-submit`` or a notebook started.
+    """Start Spark, or join the session that ``spark-submit`` or a notebook started, and leave that as it was.
 
     Args:
         options: Spark configuration that overrides the defaults.
@@ -268,11 +274,22 @@ def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
     else:
         session = _start_locally(builder, options)
     session.sparkContext.setLogLevel("ERROR")
+    before = {name: session.conf.get(name, None) for name in SESSION_SETTINGS}
     try:
         yield SparkEngine(session)
     finally:
         if running is None:
             session.stop()
+        else:
+            _set_back(session, before)
+
+
+def _set_back(session: SparkSession, before: Mapping[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            session.conf.unset(name)
+        else:
+            session.conf.set(name, value)
 
 
 def _start_locally(builder: SparkSession.Builder, options: Mapping[str, Any]) -> SparkSession:
