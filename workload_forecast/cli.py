@@ -6,6 +6,7 @@ given*, because that is how MLflow passes a parameter that has no value.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -343,4 +344,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def entry_point() -> None:
     """Run the console script."""
+    # what a step downloads it tells itself; MLflow's bars are a line per file wherever the output is kept
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     sys.exit(run())

@@ -181,7 +181,8 @@ def open_runs(name: str, *, reuse: bool, progress: Progress | None = None) -> It
 
     A failure ends the run as FAILED with the reason in the tag ``workload_forecast.error``.
     """
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for talkative in ("alembic", "mlflow.spark"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     if not {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys():
         mlflow.set_experiment(EXPERIMENT)
     home = results_home(mlflow.get_tracking_uri(), os.environ, Path.cwd())
