@@ -88,15 +88,19 @@ def test_somebody_elses_session_gets_its_settings_back(spark: SparkSession) -> N
         "spark.sql.session.timeZone": "Europe/Berlin",
         "spark.sql.ansi.enabled": "true",
         rules: None,
+        "spark.sql.shuffle.partitions": "7",
     }
+    name = spark.conf.get("spark.app.name")
+    options = {"spark.sql.shuffle.partitions": 3, "spark.executor.cores": 1}  # the latter is too late
     before = {name: spark.conf.get(name, None) for name in own}
     try:
         put(spark, own)
-        with open_spark({}) as engine:
+        with open_spark(options) as engine:
             assert engine.session is spark
             inside = {name: spark.conf.get(name, None) for name in own}
         assert {name: spark.conf.get(name, None) for name in own} == own
-        assert inside == SESSION_SETTINGS
+        assert inside == SESSION_SETTINGS | {"spark.sql.shuffle.partitions": "3"}
+        assert spark.conf.get("spark.app.name") == name != "workload_forecast"
     finally:
         put(spark, before)
 

@@ -261,27 +261,32 @@ def local_settings() -> dict[str, bool | float | int | str | None]:
 
 @contextmanager
 def open_spark(options: Mapping[str, Any]) -> Iterator[SparkEngine]:
-    """Start Spark, or join the session that ``spark-submit`` or a notebook started, and leave that as it was.
+    """Start Spark, or join the session that ``spark-submit`` or a notebook started.
+
+    A notebook's session keeps its name and its log, and gets the settings back that can be changed while it runs.
 
     Args:
         options: Spark configuration that overrides the defaults.
     """
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     running = SparkSession.getActiveSession()
+    if running is not None:
+        names = [name for name in {*SESSION_SETTINGS, *options} if running.conf.isModifiable(name)]
+        before = {name: running.conf.get(name, None) for name in names}
+        try:
+            yield SparkEngine(SparkSession.builder.config(map=dict(options)).getOrCreate())
+        finally:
+            _set_back(running, before)
+        return
     builder = SparkSession.builder.appName("workload_forecast")
-    if submitted or running:
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
         session = builder.config(map=dict(options)).getOrCreate()
     else:
         session = _start_locally(builder, options)
     session.sparkContext.setLogLevel("ERROR")
-    before = {name: session.conf.get(name, None) for name in SESSION_SETTINGS}
     try:
         yield SparkEngine(session)
     finally:
-        if running is None:
-            session.stop()
-        else:
-            _set_back(session, before)
+        session.stop()
 
 
 def _set_back(session: SparkSession, before: Mapping[str, str | None]) -> None:
