@@ -14,6 +14,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tests.serving.saved_pipelines import Leaf, Node, Saved, Split
 from workload_forecast.config import Thresholds
+from workload_forecast.load_quantiles import LoadQuantiles
 from workload_forecast.registry.log_model import signature
 from workload_forecast.schemas import CLASSES
 from workload_forecast.serving.compiled import COMPILED, compile_trees, write_compiled
@@ -69,6 +70,7 @@ def logged(
             baseline=Baseline("class_48h_ago", ((THIRD,) * 3,) * 3),
             spark_version="4.2.0",
             treelite_version="4",
+            load_quantiles=LoadQuantiles(2.0, (-3.0, 0.0, 1.0, 1.0, 4.5)),
         )
         write_compiled(folder / COMPILED, compile_trees(pipeline), facts)
     model.save(str(folder / "MLmodel"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -20,11 +21,21 @@ class PlanLimits(BaseModel):
     errors: float = Field(
         default=0.5, ge=0, allow_inf_nan=False, description="Usual errors that are added to the expected load."
     )
+    quantile: Literal[50, 90, 95, 99] | None = Field(
+        default=None,
+        description="Instead of errors: as many as hold in so many of 100 hours, by the last days of the training.",
+    )
     minimum_confidence: float = Field(default=0.5, ge=0, le=1, description="Probability below which nothing is done.")
     pinned: tuple[str, ...] = Field(default=(), description="Servers that must keep their machine.")
     groups: Mapping[str, tuple[str, ...]] = Field(
         default={}, description="Servers by group: machines are shared within one; those that are in none are one."
     )
+
+    @model_validator(mode="after")
+    def _one_kind_of_care(self) -> PlanLimits:
+        if self.quantile is not None and "errors" in self.model_fields_set:
+            raise ValueError("errors and quantile say the same in two ways: leave one of them out")
+        return self
 
     @field_validator("groups")
     @classmethod

@@ -189,6 +189,10 @@ FEATURE_NAMES = (
     LEAD,
 )
 
+#: Quantiles of the load, in percent: in so many of 100 hours the load is not above ``load_p…``.
+LOAD_LEVELS = (10, 50, 90, 95, 99)
+LOAD_QUANTILES = tuple(f"load_p{level}" for level in LOAD_LEVELS)
+
 #: Features that are known of every row; the others may be null.
 KNOWN_FEATURES = (*CALENDAR_FEATURES, LEAD)
 
@@ -211,8 +215,9 @@ FEATURES = Table(
 
 #: What is said of each server for the hours that follow an origin, the newest hour that may be known: a row a server
 #: and hour. Class, probabilities and confidence are null where ``source`` is ``none``. The newest load known at the
-#: same hour of the day, the expected load, both in units of the sessions' load, and the latter's error (a trailing mean
-#: absolute error) are null where too little is known of the server.
+#: same hour of the day, the expected load, both in units of the sessions' load, the latter's error (a trailing mean
+#: absolute error) and the load's quantiles are null where too little is known of the server, the quantiles also where
+#: the model knows of none.
 FORECAST = Table(
     "forecast",
     {
@@ -226,6 +231,7 @@ FORECAST = Table(
         LAST_SAME_HOUR: DOUBLE,
         EXPECTED_LOAD: DOUBLE,
         EXPECTED_ERROR: DOUBLE,
+        **{name: DOUBLE for name in LOAD_QUANTILES},
         "model_version": TEXT,
         "origin": TEXT,  # like 2016-06-30T23
     },

@@ -21,7 +21,7 @@ from workload_forecast.model.metrics import METRICS
 from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult, train
 from workload_forecast.progress import Progress
-from workload_forecast.schemas import FEATURE_NAMES
+from workload_forecast.schemas import FEATURE_NAMES, LOAD_LEVELS
 from workload_forecast.source_limits import SourceLimits
 from workload_forecast.sources import NAIVE_FORECASTS
 
@@ -44,6 +44,7 @@ def test_metrics_hold_the_model_and_every_baseline(result: TrainingResult) -> No
     expected = {f"{split}_{metric}" for split in ("train", "test") for metric in METRICS}
     expected |= {f"forecast_test_{metric}" for metric in METRICS}
     expected |= {f"baseline_{name}_test_{metric}" for name in BASELINES for metric in METRICS}
+    expected |= {f"test_load_below_p{level}" for level in LOAD_LEVELS}
     assert expected <= set(result.metrics)
     assert all(math.isfinite(value) for value in result.metrics.values())
     assert result.metrics["test_rows"] == result.rows["test"].labelled

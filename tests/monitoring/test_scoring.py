@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from workload_forecast.config import Thresholds
 from workload_forecast.monitoring.scoring import FACETS, FAR, merge, of_facet, score, scores, scores_by, tally
-from workload_forecast.schemas import CLASSES
+from workload_forecast.schemas import CLASSES, LOAD_LEVELS, LOAD_QUANTILES
 
 CUTS = Thresholds(10.0, 20.0)
 START = datetime(2016, 7, 1)
@@ -24,6 +24,7 @@ TYPES = {
     "total_load_last_same_hour": pl.Float64,
     "expected_load": pl.Float64,
     "expected_error": pl.Float64,
+    **dict.fromkeys(LOAD_QUANTILES, pl.Float64),
     **{f"probability_{name}": pl.Float64 for name in CLASSES},
 }
 Row = dict[str, Any]
@@ -43,6 +44,7 @@ def row(server: str, lead: int, came: float | None, said: str | None, naive: flo
         "total_load_last_same_hour": naive,
         "expected_load": naive,
         "expected_error": None if naive is None else 3.0,
+        **{name: None if naive is None else naive + 4 * at for at, name in enumerate(LOAD_QUANTILES)},
         "origin": "2016-07-01T00",
         "came": came,
     }
@@ -99,6 +101,12 @@ def expected(rows: Sequence[Row]) -> dict[str, float]:
         "brier": mean(squares),
         "expected_load_error": mean(errors),
         "expected_load_within": mean([error <= 3.0 for error in errors]),
+        **{
+            f"load_below_p{level}": mean(
+                [r["came"] <= r[f"load_p{level}"] for _, r in known if r["expected_load"] is not None]
+            )
+            for level in LOAD_LEVELS
+        },
     }
 
 

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from workload_forecast.errors import DataError
+from workload_forecast.errors import DataError, ModelError
+from workload_forecast.load_quantiles import LoadQuantiles
 from workload_forecast.plan_limits import PlanLimits
-from workload_forecast.planning.plan import REASONS, Plan, make_plan
+from workload_forecast.planning.plan import REASONS, Plan, make_plan, with_quantile
 from workload_forecast.schemas import CAPACITY_PLAN
 
 START = datetime(2016, 7, 1)
@@ -163,3 +164,17 @@ def test_a_forecast_with_holes_is_refused() -> None:
 def test_a_server_in_two_groups_is_refused() -> None:
     with pytest.raises(ValidationError, match="a server is in one group: a"):
         PlanLimits(groups={"one": ("a", "b"), "two": ("a",)})
+
+
+def test_a_quantile_is_as_many_errors_as_the_training_counted() -> None:
+    quantiles = LoadQuantiles(1.0, (-2.0, -0.5, 1.5, 2.0, 10.0))
+    assert with_quantile(TEN, quantiles) == TEN
+    wanted = {level: with_quantile(PlanLimits(quantile=level), quantiles).errors for level in (50, 90, 95, 99)}
+    assert wanted == {50: 0.0, 90: 1.5, 95: 2.0, 99: 10.0}
+    with pytest.raises(ModelError, match=r"planning\.quantile=90 asks .* counted no quantiles\. Train again"):
+        with_quantile(PlanLimits(quantile=90), LoadQuantiles())
+
+
+def test_errors_and_a_quantile_are_not_given_both() -> None:
+    with pytest.raises(ValueError, match="leave one of them out"):
+        PlanLimits(quantile=90, errors=0.5)

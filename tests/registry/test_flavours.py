@@ -28,7 +28,7 @@ from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult, train
 from workload_forecast.registry import flavours
 from workload_forecast.registry.log_model import requirements, signature
-from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES
+from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES, LOAD_LEVELS
 from workload_forecast.serving.facts import read_facts
 from workload_forecast.serving.forecaster import Forecaster
 from workload_forecast.sources import Sources
@@ -76,6 +76,8 @@ def test_the_facts_are_those_of_the_training(saved: SavedModel) -> None:
     assert (facts.training_from, facts.training_to) == (datetime(2016, 6, 1), datetime(2016, 6, 16))
     assert facts.spark_version == version("pyspark").partition("+")[0]
     assert facts.sources == Sources()
+    assert facts.load_quantiles == saved.result.load_quantiles
+    assert len(facts.load_quantiles.factors) == len(LOAD_LEVELS)
     gated = Sources("model", {"a": "none"})
     assert flavours.model_facts(replace(saved.result, sources=gated), "zero")["sources"] == gated
     scores = saved.result.tables["confusion"].query("split == 'test' and predictor == 'class_48h_ago'")

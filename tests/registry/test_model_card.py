@@ -12,6 +12,7 @@ import pytest
 from pyspark.ml import PipelineModel
 
 from workload_forecast.config import Thresholds
+from workload_forecast.load_quantiles import LoadQuantiles
 from workload_forecast.model.baselines import BASELINES
 from workload_forecast.model.metrics import METRICS
 from workload_forecast.model.rows import SplitRows
@@ -20,6 +21,7 @@ from workload_forecast.model.training import TrainingResult
 from workload_forecast.model.weights import EQUAL
 from workload_forecast.registry.log_model import RegisteredVersion, describe
 from workload_forecast.registry.model_card import CardFacts, model_card
+from workload_forecast.schemas import LOAD_LEVELS
 from workload_forecast.sources import Sources
 
 FACTS = CardFacts(
@@ -45,6 +47,7 @@ def metrics(model: float) -> dict[str, float]:
         found |= {f"baseline_{baseline}_test_{name}": score + 0.0007 * at for at, name in enumerate(METRICS)}
     best = max(found[f"baseline_{name}_test_macro_f1"] for name in BASELINES)
     found |= {"best_baseline_test_macro_f1": best, "test_macro_f1_gain": found["test_macro_f1"] - best}
+    found |= {f"test_load_below_p{level}": level / 100 - 0.0123 for level in LOAD_LEVELS}
     return found | {"test_calibration_error": 0.0321, "test_server_accuracy_p10": 0.4567, "test_servers": 39.0}
 
 
@@ -64,6 +67,7 @@ def training(model: float = 0.8, **changed: Any) -> TrainingResult:
         figures={},
         example=pd.DataFrame(),
         sources=Sources("model", {"b": "none", "c": "class_week_ago"}),
+        load_quantiles=LoadQuantiles(),
     )
     return replace(good, **changed)
 
@@ -87,7 +91,9 @@ def test_every_score_is_the_run_s_metric() -> None:
         scores[f"baseline_{name}_test_macro_f1"] = figure
     scores["test_calibration_error"] = re.findall(r"Calibration error (\S+):", card)[0]
     scores["test_server_accuracy_p10"] = re.findall(r"in at least (\S+) of their test hours", card)[0]
-    assert len(scores) == 3 * 6 + len(BASELINES) - 1 + 2
+    for name, figure in re.findall(r"`load_(p\d\d)` (0\.\d{4})", card):
+        scores[f"test_load_below_{name}"] = figure
+    assert len(scores) == 3 * 6 + len(BASELINES) - 1 + 2 + len(LOAD_LEVELS)
     assert scores == {name: f"{result.metrics[name]:.4f}" for name in scores}
 
 

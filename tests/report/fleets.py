@@ -11,7 +11,7 @@ import polars as pl
 
 from workload_forecast.report.columns import Fleet
 from workload_forecast.report.facts import Facts, Score
-from workload_forecast.schemas import CAPACITY_PLAN, CLASSES, FORECAST
+from workload_forecast.schemas import CAPACITY_PLAN, CLASSES, FORECAST, LOAD_QUANTILES
 
 START = datetime(2016, 7, 1)
 HOUR = timedelta(hours=1)
@@ -70,6 +70,7 @@ def _fleet(called: list[str], week: dict[str, Any], expected: dict[str, Any]) ->
         "total_load_last_same_hour": [load for _, _, load in rows],
         "expected_load": [load for _, _, load in rows],
         "expected_error": [None if load is None else load / 10 for _, _, load in rows],
+        **dict.fromkeys(LOAD_QUANTILES),
         "model_version": "7",
         "origin": "2016-06-30T23",
     }

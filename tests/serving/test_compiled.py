@@ -14,6 +14,7 @@ import pytest
 from tests.feature_tables import feature_table
 from tests.serving.conftest import SHARES, facts_of, lag_forest
 from workload_forecast.errors import ModelError
+from workload_forecast.load_quantiles import LoadQuantiles
 from workload_forecast.schemas import FEATURE_NAMES
 from workload_forecast.serving.compiled import FACTS, SUMS, TREES, compile_trees, read_compiled
 from workload_forecast.serving.facts import read_facts
@@ -71,13 +72,18 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda f: trees(f, b""), "trees.treelite"),
     (lambda f: trees(f, b"\x80\x04K\x01."), "trees.treelite"),
     (lambda f: trees(f, (f / TREES).read_bytes()[:100]), "trees.treelite"),
-    (lambda f: set_fact(f, format=4), "has format 4, this version of the project reads 1 to 3: install"),
+    (lambda f: set_fact(f, format=5), "has format 5, this version of the project reads 1 to 4: install"),
     (lambda f: set_fact(f, sources=...), "facts are not what this project writes: KeyError"),
     (lambda f: set_fact(f, sources={**GATE, "fleet": "oracle"}), "cannot be right: source 'oracle'"),
     (lambda f: set_fact(f, sources={**GATE, "fleet": "none"}), "no answer for any server"),
     (lambda f: set_fact(f, sources={**GATE, "servers": {"a": "class_week_ago"}}), "no shares of class_week_ago"),
     (lambda f: set_fact(f, sources={**GATE, "shares": {"class_week_ago": [[1, 0, 0]]}}),
      "cannot be right: the shares of class_week_ago"),
+    (lambda f: set_fact(f, load_quantiles=...), "facts are not what this project writes: KeyError"),
+    (lambda f: set_fact(f, load_quantiles={"least_error": "x", "factors": []}), "this project writes: ValueError"),
+    (lambda f: set_fact(f, load_quantiles={"least_error": 1, "factors": [0, 1]}), "cannot be right: load quantiles"),
+    (lambda f: set_fact(f, load_quantiles={"least_error": 1, "factors": [0, 2, 1, 3, 4]}), "cannot be right: load q"),
+    (lambda f: set_fact(f, load_quantiles={"least_error": -1, "factors": []}), "cannot be right: load quantiles"),
     (lambda f: set_fact(f, form=...), "facts are not what this project writes: KeyError"),
     (lambda f: set_fact(f, form={**FORM, "kind": "oracle"}), "cannot be right: form 'oracle'"),
     (lambda f: set_fact(f, form={**FORM, "kind": "linear"}), "cannot be right: form 'linear'"),
@@ -112,11 +118,15 @@ def test_facts_survive_json(tmp_path: Path) -> None:
     assert read_facts(facts.to_json()) == facts
     gated = replace(facts, sources=Sources("class_week_ago", {"a": "none"}, {"class_week_ago": SHARES}))
     assert read_facts(gated.to_json()) == gated
+    numbered = replace(facts, load_quantiles=LoadQuantiles(0.5, (-2.0, 0.0, 1.5, 1.5, 1e9)))
+    assert read_facts(numbered.to_json()) == numbered
 
 
-def test_facts_of_the_format_before_have_the_model_answer_everywhere(tmp_path: Path) -> None:
+def test_facts_of_earlier_formats_have_the_model_answer_everywhere_and_no_quantiles(tmp_path: Path) -> None:
     facts = facts_of(read_pipeline(lag_forest().save(tmp_path)))
     content = json.loads(facts.to_json())
+    del content["load_quantiles"]
+    assert read_facts(json.dumps({**content, "format": 3})) == facts
     del content["sources"]
     assert read_facts(json.dumps({**content, "format": 2})) == facts
 
@@ -128,7 +138,7 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
 
 def test_what_was_compiled_before_there_were_forms_is_read_as_votes(lag_model: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(lag_model, tmp_path / "model"))
-    set_fact(folder, format=1, form=..., sources=...)
+    set_fact(folder, format=1, form=..., sources=..., load_quantiles=...)
     older, rows = Scorer.load(folder), feature_table(servers=1, days=5)
     assert older.facts == Scorer.load(lag_model).facts
     assert np.array_equal(older.predict_proba(rows), Scorer.load(lag_model).predict_proba(rows))

@@ -16,7 +16,7 @@ from tests.serving.saved_pipelines import Node, Split
 from tests.steps.conftest import Project
 from tests.versions import always, logged
 from workload_forecast.config import Thresholds
-from workload_forecast.schemas import FEATURE_NAMES, FORECAST
+from workload_forecast.schemas import FEATURE_NAMES, FORECAST, LOAD_QUANTILES
 from workload_forecast.steps import forecast as forecast_step
 from workload_forecast.steps.forecast import first_hour
 from workload_forecast.steps.replay import ERRORS
@@ -98,6 +98,13 @@ def test_every_server_has_the_next_48_hours(project: Project, champion: Callable
     assert set(rows["model_version"]) == {version}
     assert set(rows["origin"]) == {"2016-06-09T23"}
     assert (rows["expected_load"] >= 0).all()
+    errors = (-3.0, 0.0, 1.0, 1.0, 4.5)
+    for name, factor in zip(LOAD_QUANTILES, errors, strict=True):
+        wanted = [
+            max(load + factor * (error + 2.0), 0.0)
+            for load, error in rows.select("expected_load", "expected_error").iter_rows()
+        ]
+        assert rows[name].to_list() == pytest.approx(wanted), name
     metrics = run.data.metrics
     assert (metrics["rows_forecast"], metrics["servers"], metrics["servers_gone"]) == (144, 3, 0)
     assert [metrics[f"rows_{name}"] for name in ("low", "medium", "high")] == [
@@ -176,7 +183,9 @@ def test_limits_of_the_plan_make_another_plan_of_the_same_tables(
     assert (run.data.metrics["machines_saved"], run.data.metrics["machine_capacity"]) == (2, 1e9)
     project.settings(**content, planning={**roomy, "pinned": sorted({server for server, _ in hourly_load(project)})})
     assert forecast(project).data.metrics["machines_saved"] == 0
-    assert len(project.runs(step="etl")) == 2
+    project.settings(**content, planning={"machineCapacity": 1e9, "minimumConfidence": 0.3, "quantile": 99})
+    assert forecast(project).data.metrics["errors_reckoned_with"] == 4.5
+    assert len(project.runs(step="etl")) == 3
     assert project.runs(step="etl")[-1].data.tags["workload_forecast.reused_run"]
 
 
@@ -216,6 +225,12 @@ def test_a_replay_holds_the_plans_of_the_test_period_against_what_came(
     assert own["overloads"].item() == pytest.approx(sum(mine["avoidable"]) / (sum(mine["machines"]) * 48))
     assert own["machines_saved"].item() == metrics["replay_model_machines_saved_share"]
     assert curve["errors"].unique().to_list() == sorted(ERRORS)
+    settings_now = {**content, "testFrom": "2016-06-07 00:00:00"}
+    project.settings(**settings_now, planning={"machineCapacity": 60.0, "quantile": 99})
+    assert project.run("replay", "--model", project.experiment, "--config", "settings.json") == 0
+    latest = project.runs(step="replay")[-1].info.run_id
+    again = pl.read_csv(MlflowClient().download_artifacts(latest, "replay/plans.csv"))
+    assert again["errors"].unique().to_list() == [4.5]
 
 
 def test_a_test_period_without_48_hours_is_an_error(

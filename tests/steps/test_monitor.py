@@ -24,7 +24,7 @@ from tests.versions import always, logged
 from workload_forecast.config import TrainingParameters
 from workload_forecast.registry.log_model import MODEL_NAME
 from workload_forecast.registry.promotion import CHAMPION, PREVIOUS, read_decision, version_of
-from workload_forecast.schemas import FORECAST
+from workload_forecast.schemas import FORECAST, LOAD_QUANTILES
 from workload_forecast.steps.past_forecasts import ForecastTables, PastForecast
 from workload_forecast.steps.promises import parameters_of
 from workload_forecast.steps.published import Publication
@@ -299,7 +299,8 @@ def test_a_published_forecast_is_fetched(project: Project, tmp_path: Path) -> No
     (result / "info.json").write_text(json.dumps({"key": "this"}))
     columns = {"server": ["a"], "hour": [datetime(2016, 6, 7)], "lead_hours": [1]}
     texts = {"prediction": ["low"], "source": ["model"], "model_version": ["1"]}
-    numbers = {name: [0.5] for name in FORECAST.columns if name not in {*columns, *texts, "origin"}}
+    # as an earlier version wrote it, without quantiles
+    numbers = {name: [0.5] for name in FORECAST.columns if name not in {*columns, *texts, *LOAD_QUANTILES, "origin"}}
     path = result / "forecast" / "origin=2016-06-06T23" / "part-0.parquet"
     pl.DataFrame({**columns, **texts, **numbers}).write_parquet(path)
     place = parse_location(str(tmp_path / "container" / "forecast"))
@@ -311,4 +312,6 @@ def test_a_published_forecast_is_fetched(project: Project, tmp_path: Path) -> No
         found = tables.read(PastForecast(origin, "this", tmp_path / "nowhere"))
     assert found is not None
     assert found.select("server", "origin").rows() == [("a", "2016-06-06T23")]
+    assert found.columns == [*FORECAST.columns]
+    assert found.select(LOAD_QUANTILES).row(0) == (None,) * len(LOAD_QUANTILES)
     assert (project.folder / "outputs" / "forecast" / "this" / "info.json").is_file()

@@ -12,19 +12,19 @@ named.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from pyspark.ml import PipelineModel
 from pyspark.ml.feature import SQLTransformer
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from workload_forecast import formulas
 from workload_forecast.config import ClassWeights
-from workload_forecast.model.split import TimeSplit, literal
+from workload_forecast.model.rows import is_known
+from workload_forecast.model.split import TimeSplit, newest
 from workload_forecast.model.weights import EQUAL, Weights
 from workload_forecast.schemas import CLASSES, EXPECTED_LOAD
 
@@ -63,8 +63,9 @@ def decide(
     places = [place for place, stage in enumerate(model.stages) if _is_decision(stage)]
     if not places or weighting is None or not weighting.macro_f1:
         return model, weights
-    recent = F.col("hour") >= literal(split.training_to - timedelta(days=DAYS))
-    found = macro_f1_weights(*count_probabilities(model.transform(training.filter(recent & _has_history()))))
+    # without any history, a probability says nothing but that nothing is known
+    recent = newest(training, split, DAYS).filter(is_known(EXPECTED_LOAD))
+    found = macro_f1_weights(*count_probabilities(model.transform(recent)))
     if found == EQUAL:
         return model, weights
     both = tuple(cost * weight for cost, weight in zip(weights, found, strict=True))
@@ -120,11 +121,6 @@ def _expected_macro_f1(weight: Doubles, rows: Doubles, probabilities: Doubles) -
     hits = np.array([occur[named == index, index].sum() for index in range(len(CLASSES))])
     counted = np.bincount(named, weights=rows, minlength=len(CLASSES)) + occur.sum(axis=0)
     return float(np.divide(2 * hits, counted, out=np.zeros_like(hits), where=counted > 0).mean())
-
-
-def _has_history() -> Column:
-    """Without any, a probability says nothing but that nothing is known."""
-    return F.col(EXPECTED_LOAD).isNotNull() & ~F.isnan(EXPECTED_LOAD)
 
 
 def _is_decision(stage: object) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from workload_forecast.config import Thresholds
@@ -36,13 +36,18 @@ class SplitRows:
     unlabelled: int
 
 
+def is_known(name: str) -> Column:
+    """Whether a number is known: neither null nor NaN."""
+    return F.col(name).isNotNull() & ~F.isnan(name)
+
+
 def count_rows(features: DataFrame, split: TimeSplit) -> dict[str, SplitRows]:
     """Count the rows of each split (reads the columns ``hour`` and ``total_load`` only).
 
     Raises:
         DataError: a split has no labelled row; the message gives the counts and the hours that the table holds.
     """
-    known = F.col(PRIMARY_MEASURE).isNotNull() & ~F.isnan(PRIMARY_MEASURE)
+    known = is_known(PRIMARY_MEASURE)
     found = features.groupBy(split.column()).agg(
         F.count_if(known).alias("labelled"),
         F.count_if(~known).alias("unlabelled"),

@@ -10,7 +10,7 @@ from workload_forecast.errors import SettingsError
 from workload_forecast.schemas import HORIZON_HOURS
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column
+    from pyspark.sql import Column, DataFrame
 
 SPLIT = "split"
 TRAIN, TEST = "train", "test"
@@ -63,6 +63,13 @@ class TimeSplit:
         training = (at >= literal(self.training_from)) & (at < literal(self.training_to))
         test = (at >= literal(self.test_from)) & (at <= literal(self.to))
         return F.when(training, TRAIN).when(test, TEST).alias(SPLIT)
+
+
+def newest(training: DataFrame, split: TimeSplit, days: int) -> DataFrame:
+    """The training rows of the last days that are trained on."""
+    from pyspark.sql import functions as F
+
+    return training.filter(F.col("hour") >= literal(split.training_to - timedelta(days=days)))
 
 
 def literal(moment: datetime) -> Column:

@@ -20,6 +20,7 @@ name                                             meaning
 ``test_server_accuracy_p10`` (25, 50, 75, 90)    quantiles of the servers' accuracies
 ``test_servers_at_least_best_baseline_share``    share of servers where the model is at least as accurate as the
                                                  best baseline
+``test_load_below_p10`` (50, 90, 95, 99)         share of the test rows whose load is not above that quantile
 ================================================ ==========================================================
 """
 
@@ -37,9 +38,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from workload_forecast.config import ClassWeights, Thresholds
+from workload_forecast.load_quantiles import LoadQuantiles
 from workload_forecast.model import plots
 from workload_forecast.model.baselines import BASELINES, majority_class
-from workload_forecast.model.decision import decide
+from workload_forecast.model.decision import DAYS, decide
 from workload_forecast.model.evaluation import (
     FORECAST,
     Evaluation,
@@ -51,6 +53,7 @@ from workload_forecast.model.evaluation import (
     score_rows,
 )
 from workload_forecast.model.importance import feature_importances
+from workload_forecast.model.measured_quantiles import measure_load_quantiles, shares_below
 from workload_forecast.model.metrics import confusion_scores
 from workload_forecast.model.pipeline import Parameter, Parameters, fit_model, make_pipeline, resolve_parameters
 from workload_forecast.model.rows import (
@@ -61,7 +64,7 @@ from workload_forecast.model.rows import (
     order_rows,
 )
 from workload_forecast.model.source_choice import Asked, judge_sources
-from workload_forecast.model.split import SPLIT, SPLITS, TEST, TRAIN, TimeSplit
+from workload_forecast.model.split import SPLIT, SPLITS, TEST, TRAIN, TimeSplit, newest
 from workload_forecast.model.weights import EQUAL, Weights, class_weights
 from workload_forecast.progress import Progress
 from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES
@@ -90,6 +93,7 @@ class TrainingResult:
     figures: Mapping[str, Figure]
     example: pd.DataFrame  #: the first test rows' features, unknown ones as NaN
     sources: Sources  #: who answers for which server
+    load_quantiles: LoadQuantiles  #: how far loads lay from the expected one on the last days of the training
 
 
 def train(
@@ -132,12 +136,14 @@ def train(
             training = rows.filter(F.col(SPLIT) == TRAIN)
             model = fit_model(training, algorithm, resolved, cuts, weights)
             model, weights = decide(model, training, split, weights, weighting)
+            quantiles = measure_load_quantiles(newest(training, split, DAYS), cuts)
         scored_count = sum(count.labelled for count in counts.values())
         with progress.stage("train: evaluate") as stage:
             stage.detail = f"({scored_count:,} rows)"
             with kept(score_rows(model, rows, cuts, majority_class(labels[TRAIN]), sources)) as scored:
                 evaluation = evaluate(count_outcomes(scored))
                 calibration = count_calibration(scored)
+            loads_below = shares_below(rows.filter(F.col(SPLIT) == TEST), quantiles)
             example = _example(rows)
             importances = feature_importances(model, training)
     best = best_baseline(evaluation)
@@ -156,6 +162,7 @@ def train(
         metrics={
             **summarise(evaluation, calibration, best),
             **{f"{name}_unlabelled_rows": float(counts[name].unlabelled) for name in SPLITS},
+            **{f"{TEST}_{name}": share for name, share in loads_below.items()},
         },
         tables={
             "scores": evaluation.scores,
@@ -169,6 +176,7 @@ def train(
         figures=figures,
         example=example,
         sources=sources,
+        load_quantiles=quantiles,
     )
 
 

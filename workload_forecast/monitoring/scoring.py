@@ -13,8 +13,17 @@ import numpy as np
 import polars as pl
 
 from workload_forecast.config import Thresholds
+from workload_forecast.load_quantiles import BELOW
 from workload_forecast.model.metrics import Matrix, confusion_scores
-from workload_forecast.schemas import CLASSES, EXPECTED_ERROR, EXPECTED_LOAD, LAST_SAME_HOUR, LEAD, PRIMARY_MEASURE
+from workload_forecast.schemas import (
+    CLASSES,
+    EXPECTED_ERROR,
+    EXPECTED_LOAD,
+    LAST_SAME_HOUR,
+    LEAD,
+    LOAD_QUANTILES,
+    PRIMARY_MEASURE,
+)
 
 #: What rows are added up by. ``leads`` are blocks of 12, like ``1-12``.
 SERVER, ORIGIN, LEADS, SOURCE = "server", "origin", "leads", "source"
@@ -27,7 +36,7 @@ FAR: Final = ("25-36", "37-48")
 SHOWN: Final = ("macro_f1", "accuracy", *(f"recall_{name}" for name in CLASSES), "high_called_low")
 
 _KEY = ("facet", "value", "label", "said", "naive")
-_SUMS = ("rows", "squared_error", "expected", "absolute_error", "within")
+_SUMS = ("rows", "squared_error", "expected", "absolute_error", "within", "quantiles", *BELOW)
 
 
 def score(forecast: pl.DataFrame, actual: pl.DataFrame, cuts: Thresholds) -> pl.DataFrame:
@@ -41,7 +50,8 @@ def score(forecast: pl.DataFrame, actual: pl.DataFrame, cuts: Thresholds) -> pl.
     Returns:
         A row a server and hour: the :data:`FACETS`; the classes ``label`` (that came), ``said`` and ``naive`` (of the
         newest load known at the same hour of the day) as positions, null where nothing was said; ``squared_error`` of
-        the probabilities; ``absolute_error`` of the expected load and whether it is ``within`` the expected error.
+        the probabilities; ``absolute_error`` of the expected load and whether it is ``within`` the expected error;
+        for each quantile of the load, whether the load was not above it (``BELOW``), null where there is none.
     """
     load, expected = pl.col(PRIMARY_MEASURE), pl.col(EXPECTED_LOAD)
     first = (pl.col(LEAD) - 1) // 12 * 12 + 1
@@ -62,6 +72,7 @@ def score(forecast: pl.DataFrame, actual: pl.DataFrame, cuts: Thresholds) -> pl.
         squared_error=pl.sum_horizontal(squares, ignore_nulls=False),
         absolute_error=(load - expected).abs(),
         within=(load - expected).abs() <= pl.col(EXPECTED_ERROR),
+        **{name: load <= pl.col(quantile) for name, quantile in zip(BELOW, LOAD_QUANTILES, strict=True)},
     )
 
 
@@ -73,6 +84,8 @@ def tally(rows: pl.DataFrame) -> pl.DataFrame:
         "expected": pl.col("absolute_error").count().cast(pl.Int64),
         "absolute_error": pl.col("absolute_error").sum(),
         "within": pl.col("within").sum().cast(pl.Int64),
+        "quantiles": pl.col(BELOW[0]).count().cast(pl.Int64),
+        **{name: pl.col(name).sum().cast(pl.Int64) for name in BELOW},
     }
     keys = [[pl.col(facet).alias("value"), *map(pl.col, _KEY[2:])] for facet in FACETS]
     counted = [rows.group_by(key, maintain_order=True).agg(**sums) for key in keys]
@@ -98,7 +111,7 @@ def scores(counts: pl.DataFrame) -> dict[str, float]:
     ``rows``, of which ``answered``; the metrics :data:`SHOWN` of those; ``naive_macro_f1`` and ``naive_accuracy`` of
     the naive forecast where both said something, and ``gain``, the macro-F1 by which it was surpassed there; the
     ``brier`` score; the mean absolute error of the expected load, and the share of hours in which that error was within
-    the expected one.
+    the expected one; the shares of hours whose load was not above each of its quantiles.
     """
     both = counts.filter(pl.col("said").is_not_null() & pl.col("naive").is_not_null())
     total = counts.select(pl.col(_SUMS).sum()).row(0, named=True)
@@ -113,6 +126,7 @@ def scores(counts: pl.DataFrame) -> dict[str, float]:
         "brier": _share(total["squared_error"], answered),
         "expected_load_error": _share(total["absolute_error"], total["expected"]),
         "expected_load_within": _share(total["within"], total["expected"]),
+        **{name: _share(total[name], total["quantiles"]) for name in BELOW},
     }
 
 

@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workload_forecast.errors import DataError
+from workload_forecast.errors import DataError, ModelError
+from workload_forecast.load_quantiles import LoadQuantiles
 from workload_forecast.plan_limits import PlanLimits
 from workload_forecast.planning.packing import Profiles, fewest_machines, pack
 from workload_forecast.schemas import CAPACITY_PLAN, EXPECTED_ERROR, EXPECTED_LOAD
@@ -84,12 +85,33 @@ class _Fleet:
         return np.asarray(np.isnan(self.loads).any(axis=1) | np.isnan(self.low).any(axis=1))
 
 
+def with_quantile(limits: PlanLimits, quantiles: LoadQuantiles) -> PlanLimits:
+    """Return limits in which the quantile that is wanted, if any, is a number of errors.
+
+    Args:
+        limits: of the settings.
+        quantiles: that the model carries.
+
+    Raises:
+        ModelError: a quantile is wanted, and the model knows of none.
+    """
+    if limits.quantile is None:
+        return limits
+    errors = quantiles.errors(limits.quantile)
+    if errors is None:
+        raise ModelError(
+            f"planning.quantile={limits.quantile} asks for what the model does not know: its training counted no "
+            "quantiles. Train again and promote the new version, or give planning.errors instead."
+        )
+    return limits.model_copy(update={"errors": errors})
+
+
 def make_plan(forecast: pl.DataFrame, limits: PlanLimits, greatest_load: float) -> Plan:
     """Plan for the servers of one forecast.
 
     Args:
         forecast: :data:`~workload_forecast.schemas.FORECAST` of one origin: each server with the same hours.
-        limits: of the settings.
+        limits: of the settings, by :func:`with_quantile`.
         greatest_load: of an hour, that any server had; the capacity of a machine where the limits name none.
 
     Raises:

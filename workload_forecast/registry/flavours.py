@@ -34,7 +34,7 @@ CODE = "code"
 LOADER = "workload_forecast.serving.pyfunc"
 
 #: The parts of the package that scoring imports.
-BUNDLED = ("errors.py", "formulas.py", "schemas.py", "sources.py", "features", "serving")
+BUNDLED = ("errors.py", "formulas.py", "load_quantiles.py", "schemas.py", "sources.py", "features", "serving")
 
 #: Appended to the copied ``__init__``: the package's other modules are found where it is installed.
 _REST = "\n__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
@@ -86,6 +86,7 @@ def model_facts(result: TrainingResult, missing_hours: MissingHours) -> dict[str
         "training_to": result.split.training_to,
         "baseline": baseline_record(result),
         "sources": result.sources,
+        "load_quantiles": result.load_quantiles,
     }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from workload_forecast.features.grid import MissingHours
+from workload_forecast.load_quantiles import BELOW
 from workload_forecast.markdown import plain, table
 from workload_forecast.model.baselines import BASELINES
 from workload_forecast.model.pipeline import ALGORITHMS
@@ -18,7 +19,7 @@ from workload_forecast.model.split import TEST, TRAIN
 from workload_forecast.model.training import TrainingResult
 from workload_forecast.model.weights import EQUAL
 from workload_forecast.registry.log_model import RegisteredVersion, against_naive
-from workload_forecast.schemas import CLASSES, FEATURE_NAMES, HORIZON_HOURS
+from workload_forecast.schemas import CLASSES, FEATURE_NAMES, HORIZON_HOURS, LOAD_QUANTILES
 from workload_forecast.sources import MODEL, NONE
 
 #: Name among the run's artifacts.
@@ -131,7 +132,14 @@ def _scores(result: TrainingResult) -> list[str]:
         f"Macro-F1 of every naive forecast: {', '.join(f'`{name}` {figure(naive[name])}' for name in ranked)}.",
         f"Calibration error {figure('test_calibration_error')}: {_CALIBRATION}",
         f"Nine of ten servers are named rightly in at least {figure('test_server_accuracy_p10')} of their test hours.",
+        *_loads(metrics),
     ]
+
+
+def _loads(metrics: Mapping[str, float]) -> list[str]:
+    below = {name: f"{TEST}_{share}" for name, share in zip(LOAD_QUANTILES, BELOW, strict=True)}
+    shares = ", ".join(f"`{name}` {metrics[share]:.4f}" for name, share in below.items() if share in metrics)
+    return [f"Loads in numbers: share of the test hours whose load is not above {shares}."] if shares else []
 
 
 def _sources(result: TrainingResult) -> str:

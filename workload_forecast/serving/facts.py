@@ -11,13 +11,14 @@ from typing import Any, Literal, get_args
 
 from workload_forecast.errors import ModelError
 from workload_forecast.features.grid import MissingHours
+from workload_forecast.load_quantiles import LoadQuantiles
 from workload_forecast.serving.saved_stages import Feature
 from workload_forecast.sources import Shares, Sources
 
 #: Version of the stored form. Format 1 knows no ``form``: there were votes of trees alone. Format 2 knows no
-#: ``sources``: the model answered everywhere.
-FORMAT = 3
-FORMATS = (1, 2, FORMAT)
+#: ``sources``: the model answered everywhere. Format 3 knows no ``load_quantiles``.
+FORMAT = 4
+FORMATS = (1, 2, 3, FORMAT)
 
 Algorithm = Literal[
     "random forest",
@@ -78,6 +79,7 @@ class Facts:
     treelite_version: str
     form: Form = Form()
     sources: Sources = field(default_factory=Sources)
+    load_quantiles: LoadQuantiles = field(default_factory=LoadQuantiles)
 
     @property
     def rows(self) -> tuple[MissingHours, bool]:
@@ -105,7 +107,9 @@ def read_facts(text: str) -> Facts:
                 "install the version of the project that logged the model, or train again."
             )
         form = _form(content.pop("form")) if version > 1 else Form()
-        facts = _facts(content, form, _sources(content.pop("sources")) if version > 2 else Sources())
+        sources = _sources(content.pop("sources")) if version > 2 else Sources()
+        quantiles = _load_quantiles(content.pop("load_quantiles")) if version > 3 else LoadQuantiles()
+        facts = _facts(content, form, sources, quantiles)
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise ModelError(f"the compiled model's facts are not what this project writes: {problem!r}.") from None
     problems = list(_problems(facts))
@@ -131,7 +135,11 @@ def _sources(content: Mapping[str, Any]) -> Sources:
     )
 
 
-def _facts(content: Mapping[str, Any], form: Form, sources: Sources) -> Facts:
+def _load_quantiles(content: Mapping[str, Any]) -> LoadQuantiles:
+    return LoadQuantiles(float(content["least_error"]), tuple(float(factor) for factor in content["factors"]))
+
+
+def _facts(content: Mapping[str, Any], form: Form, sources: Sources, quantiles: LoadQuantiles) -> Facts:
     baseline = content["baseline"]
     return Facts(
         **{
@@ -143,6 +151,7 @@ def _facts(content: Mapping[str, Any], form: Form, sources: Sources) -> Facts:
             "baseline": Baseline(baseline["name"], tuple(tuple(row) for row in baseline["probabilities"])),
             "form": form,
             "sources": sources,
+            "load_quantiles": quantiles,
         }
     )
 
@@ -160,7 +169,8 @@ def _problems(facts: Facts) -> list[str]:
         "the baseline's shares": _are_shares(shares, size),
         **{f"the shares of {name}": _are_shares(rows, size) for name, rows in facts.sources.shares.items()},
     }
-    return [*(what for what, right in checks.items() if not right), *facts.sources.problems]
+    wrong = (what for what, right in checks.items() if not right)
+    return [*wrong, *facts.sources.problems, *facts.load_quantiles.problems]
 
 
 def _are_shares(rows: Shares, size: int) -> bool:

@@ -6,7 +6,15 @@ from datetime import datetime
 
 import polars as pl
 
-from workload_forecast.schemas import EXPECTED_FEATURES, FEATURE_NAMES, FORECAST, HORIZON_HOURS, LEAD
+from workload_forecast.schemas import (
+    EXPECTED_ERROR,
+    EXPECTED_FEATURES,
+    EXPECTED_LOAD,
+    FEATURE_NAMES,
+    FORECAST,
+    HORIZON_HOURS,
+    LEAD,
+)
 from workload_forecast.serving.forecaster import Forecaster
 from workload_forecast.serving.history import HOUR
 
@@ -28,13 +36,12 @@ def forecast_rows(
     """
     prepared = forecaster.prepare(history, start, known_until=newest)
     said = pl.DataFrame(forecaster.answer(prepared, prepared.servers, start))
-    expected = {
-        name: pl.Series(prepared.features[:, :, FEATURE_NAMES.index(name)].reshape(-1)).fill_nan(None)
-        for name in EXPECTED_FEATURES
-    }
+    known = {name: prepared.features[:, :, FEATURE_NAMES.index(name)].reshape(-1) for name in EXPECTED_FEATURES}
+    known |= forecaster.scorer.facts.load_quantiles.of(known[EXPECTED_LOAD], known[EXPECTED_ERROR])
+    numbers = {name: pl.Series(values).fill_nan(None) for name, values in known.items()}
     lead = ((pl.col("hour") - pl.lit(start)).dt.total_hours() + 1).alias(LEAD)
     origin = f"{start - HOUR:%Y-%m-%dT%H}"
-    rows = said.with_columns(lead, **expected, model_version=pl.lit(version), origin=pl.lit(origin))
+    rows = said.with_columns(lead, **numbers, model_version=pl.lit(version), origin=pl.lit(origin))
     if len(rows) != HORIZON_HOURS * len(prepared.servers):
         raise RuntimeError("an answer has a row for each server and hour")
     return rows.select(*FORECAST.columns)

@@ -21,7 +21,7 @@ from workload_forecast.engines.batches import ranges, read_all, read_batches, wr
 from workload_forecast.errors import DataError, ModelError
 from workload_forecast.features.build import LOOK_BACK_HOURS
 from workload_forecast.plan_limits import PlanLimits
-from workload_forecast.planning.plan import SCALE_OUT, make_plan
+from workload_forecast.planning.plan import SCALE_OUT, make_plan, with_quantile
 from workload_forecast.registry.promotion import CHAMPION, version_of
 from workload_forecast.schemas import CAPACITY_PLAN, CLASSES, FORECAST, HORIZON_HOURS, HOURLY_LOAD, PRIMARY_MEASURE
 from workload_forecast.serving.fleet_rows import forecast_rows
@@ -146,6 +146,7 @@ def _forecast(
     runs: Runs, load: StoredLoad, version: ModelVersion, start: datetime, limits: PlanLimits, folder: Path
 ) -> dict[str, Any]:
     forecaster, number = load_forecaster(version), str(version.version)
+    limits = with_quantile(limits, forecaster.scorer.facts.load_quantiles)
     counts, written, done = dict.fromkeys((*SOURCES, *CLASSES), 0), 0, 0.0
     with runs.progress.stage("forecast: ask the model", lambda: done) as stage:
         for at, (rows, percent) in enumerate(batches_of_answers(load, forecaster, start, number)):
@@ -186,6 +187,7 @@ def _plan(runs: Runs, limits: PlanLimits, greatest: float, folder: Path) -> dict
     mlflow.log_text(plan.table.write_csv(), "plan/capacity_plan.csv")
     return {
         "machine_capacity": plan.capacity,
+        "errors_reckoned_with": limits.errors,
         "machines_needed": plan.machines,
         "machines_saved": len(plan.table) - plan.machines,
         "machines_fewest": plan.fewest,

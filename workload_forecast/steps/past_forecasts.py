@@ -9,14 +9,15 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import mlflow
+import narwhals as nw
 import polars as pl
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from narwhals.exceptions import NarwhalsError
 
 from workload_forecast.engines.batches import read_all
-from workload_forecast.errors import DataError
-from workload_forecast.schemas import FORECAST, HORIZON_HOURS
+from workload_forecast.errors import DataError, SchemaError
+from workload_forecast.schemas import FORECAST, HORIZON_HOURS, LOAD_QUANTILES, Frame, Table
 from workload_forecast.serving.history import HOUR
 from workload_forecast.steps.parts import Span
 from workload_forecast.steps.published import Publication
@@ -26,6 +27,14 @@ from workload_forecast.storage.locations import Location
 from workload_forecast.storage.locks import Lock
 
 _STEP = "forecast"
+
+#: What earlier versions of the project wrote.
+_WITHOUT_QUANTILES = Table(
+    FORECAST.name,
+    {name: dtype for name, dtype in FORECAST.columns.items() if name not in LOAD_QUANTILES},
+    FORECAST.key,
+    FORECAST.partition_by,
+)
 
 
 @dataclass(frozen=True)
@@ -103,9 +112,17 @@ class ForecastTables:
             return _read(here[0] / FORECAST.name) if here else None
 
 
+def _rows(folder: Path) -> Frame:
+    try:
+        return read_all(FORECAST, folder)
+    except SchemaError:
+        unknown = {name: nw.lit(None, FORECAST.columns[name]) for name in LOAD_QUANTILES}
+        return FORECAST.select(read_all(_WITHOUT_QUANTILES, folder).with_columns(**unknown))
+
+
 def _read(folder: Path) -> pl.DataFrame:
     try:
-        table: pl.DataFrame = read_all(FORECAST, folder).collect("polars").to_native()
+        table: pl.DataFrame = _rows(folder).collect("polars").to_native()
     except (OSError, NarwhalsError, pl.exceptions.PolarsError) as problem:
         first = str(problem).splitlines()[0][:300].rstrip(".")
         raise DataError(f"the forecast in {folder} cannot be read ({first}): remove the folder above it.") from None

@@ -19,7 +19,7 @@ from workload_forecast.engines.batches import read_all
 from workload_forecast.errors import DataError
 from workload_forecast.model.plots import BLUE, ORANGE, new_figure
 from workload_forecast.plan_limits import PlanLimits
-from workload_forecast.planning.plan import make_plan
+from workload_forecast.planning.plan import make_plan, with_quantile
 from workload_forecast.planning.replay import naive, outcome, saved_at, trade_off
 from workload_forecast.registry.promotion import CHAMPION
 from workload_forecast.schemas import HORIZON_HOURS, HOURLY_LOAD, PRIMARY_MEASURE
@@ -62,18 +62,22 @@ def run_replay(options: EtlOptions, wanted: ReplayOptions, *, reuse: bool) -> pl
         version, etl = version_and_etl(runs, options, wanted.model, wanted.alias)
         runs.begin("replay", {"model": wanted.model, "model_version": str(version.version)})
         load = StoredLoad(runs.engine("duckdb"), etl.folder / HOURLY_LOAD.name)
-        table = _replay(runs, options, load, load_forecaster(version), str(version.version))
-        own, curve = table.filter(pl.col("errors") == options.settings.planning.errors), trade_off(table)
+        forecaster = load_forecaster(version)
+        limits = with_quantile(options.settings.planning, forecaster.scorer.facts.load_quantiles)
+        table = _replay(runs, options, limits, load, forecaster, str(version.version))
+        own, curve = table.filter(pl.col("errors") == limits.errors), trade_off(table)
         mlflow.log_text(own.write_csv(), "replay/plans.csv")
         mlflow.log_text(curve.write_csv(), "replay/trade_off.csv")
-        mlflow.log_figure(_figure(curve, options.settings.planning.errors), "replay/trade_off.png")
+        mlflow.log_figure(_figure(curve, limits.errors), "replay/trade_off.png")
         metrics = summary(own) | at_equal_overloads(own, curve)
         mlflow.log_metrics(metrics)
         runs.progress.say(_told(len(own) // 2, metrics))
         return table
 
 
-def _replay(runs: Runs, options: EtlOptions, load: StoredLoad, forecaster: Forecaster, version: str) -> pl.DataFrame:
+def _replay(
+    runs: Runs, options: EtlOptions, limits: PlanLimits, load: StoredLoad, forecaster: Forecaster, version: str
+) -> pl.DataFrame:
     settings, facts = options.settings, forecaster.scorer.facts
     starts = _starts(settings.test_from, min(load.ends[1], settings.to))
     records: list[dict[str, Any]] = []
@@ -84,9 +88,7 @@ def _replay(runs: Runs, options: EtlOptions, load: StoredLoad, forecaster: Forec
             hours = nw.col("hour").is_between(start, start + (HORIZON_HOURS - 1) * HOUR)
             came = read_all(HOURLY_LOAD, load.folder).filter(hours).select("server", "hour", PRIMARY_MEASURE)
             forecasts = {MODEL: said, NAIVE: naive(said, facts.low, facts.high)}
-            found = _outcomes(
-                forecasts, came.collect("polars").to_native(), settings.planning, greatest_load(load, start)
-            )
+            found = _outcomes(forecasts, came.collect("polars").to_native(), limits, greatest_load(load, start))
             records += [{"start": start, **one} for one in found]
             done += 1
         stage.detail = f"({len(starts)} plans each)"
