@@ -312,7 +312,7 @@ def test_continuous_integration_fails_if_any_lane_does(tmp_path: Path) -> None:
     """The script's own lanes, with a Makefile that fails where it is told to."""
     script = (ROOT / ".ci" / "run").read_text()
     functions = script[script.index("# lane NAME TARGET") : script.index("install_what_is_missing() {")]
-    (tmp_path / "Makefile").write_text("good:\n\t@echo well done\nbad:\n\t@exit 3\n")
+    (tmp_path / "Makefile").write_text("good:\n\t@echo well done\nbad:\n\t@echo the reason; exit 3\n")
 
     def run(*lanes: str) -> subprocess.CompletedProcess[str]:
         commands = "\n".join(["set -euo pipefail", functions, *lanes, "wait_for_lanes", "echo the end"])
@@ -327,7 +327,10 @@ def test_continuous_integration_fails_if_any_lane_does(tmp_path: Path) -> None:
     assert "[one] == make bad FAILED" in failed.stdout
     assert "[two] well done" in failed.stdout
     assert "[one] well done" not in failed.stdout
-    assert "Failed: one;" in failed.stderr
+    told, again = failed.stdout.split("\n== the last lines of the lane one\n")
+    assert "[one] the reason\n" in told
+    assert again.startswith("the reason\n")
+    assert "Failed: one." in failed.stderr
 
 
 def test_every_ignored_lint_rule_has_its_reason() -> None:
