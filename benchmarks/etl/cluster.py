@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import re
 import statistics
 import subprocess
 import sys
@@ -41,7 +41,8 @@ PROJECT, BARE = "project", "bare"
 JOBS = {PROJECT: "project, sessions to hourly load", BARE: "bare Spark, split lines"}
 
 _DEPLOY = "org.apache.spark.deploy"
-_START_S = 60.0
+_START_S = 180.0
+_MASTER = re.compile(r"Starting Spark master at (spark://\S+)")
 
 
 @click.group()
@@ -110,14 +111,13 @@ def run_on(workers: int, job: str, pattern: str, files: Sequence[str]) -> float:
 
 @contextmanager
 def _cluster(workers: int, folder: Path) -> Iterator[str]:
-    """Start a master and workers on free ports; all of them end with the block."""
-    port = _free_port()
-    url = f"spark://127.0.0.1:{port}"
+    """Start a master and workers, each on a port that the kernel gives it; all of them end with the block."""
     shown = ("--host", "127.0.0.1", "--webui-port", "0")
     cores = sorted(os.sched_getaffinity(0))  # a container may have others than the first ones
     with ExitStack() as stack:
-        stack.enter_context(_process(folder / "master.log", f"{_DEPLOY}.master.Master", *shown, "--port", str(port)))
+        stack.enter_context(_process(folder / "master.log", f"{_DEPLOY}.master.Master", *shown, "--port", "0"))
         _wait_for(folder / "master.log", "I have been elected leader")
+        url = _MASTER.findall((folder / "master.log").read_text(encoding="utf-8", errors="replace"))[0]
         for number in range(workers):
             core = cores[number % len(cores)]
             log, own = folder / f"worker-{number}.log", ("--cores", "1", "--memory", "3g", "--work-dir", str(folder))
@@ -149,12 +149,6 @@ def _wait_for(log: Path, text: str) -> None:
         if time.monotonic() > limit:
             raise EnvironmentProblem(f"Spark did not start: see {log}.")
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

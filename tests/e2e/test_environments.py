@@ -10,6 +10,7 @@ from tests.checkouts import Checkout
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(1500)
 def test_uv_makes_an_environment_in_which_the_etl_runs(
     checkout: Checkout, small_settings: Path, tmp_path: Path
 ) -> None:

@@ -11,18 +11,30 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
 
 from tests.checkouts import PROJECT, Checkout
+from tests.targets.machines.process import short_folder
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.timeout(1200)]
 
 
 def executed(checkout: Checkout, name: str) -> dict[str, list[dict[str, Any]]]:
-    """What each cell shows, by the cell's id; a cell that fails is an error here."""
+    """What each cell shows, by the cell's id; a cell that fails is an error here.
+
+    The kernel is spoken to by sockets in a folder: of ports somebody else may take one before the kernel does.
+    """
     folder = checkout.folder / "notebooks"
     notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
-    client.execute(env=checkout.environment())
+    with short_folder("kernel") as sockets:
+        NotebookClient(
+            notebook,
+            config=Config(KernelManager={"transport": "ipc", "ip": str(sockets / "kernel")}),
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+            startup_timeout=300,
+            timeout=600,
+        ).execute(env=checkout.environment())
     return {cell["id"]: cell["outputs"] for cell in notebook.cells if cell["cell_type"] == "code"}
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mlflow import MlflowClient
 from tests.frames import arrow
 from tests.serving.conftest import compiled, lag_forest
 from tests.serving.histories import HOUR, START
+from tests.targets.machines.process import free_port
 from workload_forecast.cli import run
 from workload_forecast.errors import EnvironmentProblem
 from workload_forecast.progress import Progress
@@ -96,12 +97,6 @@ class Process:
             ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
         )
         return [int(line) for line in found.stdout.split()]
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager
