@@ -20,6 +20,7 @@ from tests.service.misbehaving import problem, serving
 from workload_forecast import service_commands
 from workload_forecast.cli import run
 from workload_forecast.registry import log_model, promotion
+from workload_forecast.schemas import LOAD_NUMBERS
 from workload_forecast.service.keys import Keys
 from workload_forecast.service.options import ServiceOptions
 from workload_forecast.steps import follow, serve
@@ -216,6 +217,25 @@ def test_programs_get_json_or_csv(score: Callable[..., int], capsys: pytest.Capt
     assert score("--server", "a,new", "--hours", "1", "--format", "csv") == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert table == [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+
+
+def test_the_load_in_numbers_stands_beside_the_classes(
+    score: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--server", "a,new", "--hours", "1", "--load", "true")
+    assert score(*asked) == 0
+    columns, of_a, of_new = capsys.readouterr().out.splitlines()[:3]
+    assert columns.endswith("  source  same hour  expected  error     p10  p50  p90  p95     p99")
+    assert of_a.endswith("  model         200    208.12   31.5  150.25  210  260  280  123457")
+    assert of_new.endswith("  none            -         -      -       -    -    -    -       -")
+    assert len(columns) == len(of_a) == len(of_new)
+    assert score(*asked, "--format", "json") == 0
+    [row, new] = json.loads(capsys.readouterr().out)
+    assert (row["expected_load"], row["load_p99"], row["model"]) == (208.125, 123456.7, "m/3")
+    assert {new[name] for name in LOAD_NUMBERS} == {None}
+    assert score(*asked, "--format", "csv") == 0
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert (list(table[0]), table[0]["load_p90"], table[1]["load_p90"]) == (list(row), "260.0", "")
 
 
 def test_the_exit_code_tells_whose_fault_it_is(score: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,6 +192,8 @@ FEATURE_NAMES = (
 #: Quantiles of the load, in percent: in so many of 100 hours the load is not above ``load_p…``.
 LOAD_LEVELS = (10, 50, 90, 95, 99)
 LOAD_QUANTILES = tuple(f"load_p{level}" for level in LOAD_LEVELS)
+#: What a forecast says of an hour's load besides its class.
+LOAD_NUMBERS = (*EXPECTED_FEATURES, *LOAD_QUANTILES)
 
 #: Features that are known of every row; the others may be null.
 KNOWN_FEATURES = (*CALENDAR_FEATURES, LEAD)
@@ -228,10 +230,7 @@ FORECAST = Table(
         **{f"probability_{name}": DOUBLE for name in CLASSES},
         "confidence": DOUBLE,
         "source": TEXT,
-        LAST_SAME_HOUR: DOUBLE,
-        EXPECTED_LOAD: DOUBLE,
-        EXPECTED_ERROR: DOUBLE,
-        **{name: DOUBLE for name in LOAD_QUANTILES},
+        **{name: DOUBLE for name in LOAD_NUMBERS},
         "model_version": TEXT,
         "origin": TEXT,  # like 2016-06-30T23
     },

@@ -164,10 +164,11 @@ def _follow_arguments(followed: dict[str, Any]) -> list[str]:
 @click.option("--server", default="", help="Server, or several with commas between them.")
 @click.option("--start", default="", help="First hour, UTC: 2016-07-01T00:00; default: after the newest known one.")
 @click.option("--hours", default=48, show_default=True, type=click.IntRange(1, 48), help="How many hours.")
+@click.option("--load", default=False, show_default="false", type=click.BOOL, help="true: the load in numbers, too.")
 @click.option("--url", default="", help="URL of the service; WORKLOAD_FORECAST_SERVICE_URL.")
 @click.option("--format", default="table", show_default=True, type=click.Choice(FORMATS), help="Of the output.")
-def score(server: str, start: str, hours: int, url: str, **output: str) -> None:
-    """Ask the service for the load classes of servers."""
+def score(server: str, start: str, hours: int, url: str, *, load: bool, **output: str) -> None:
+    """Ask the service for the load classes of servers, and their loads in numbers."""
     servers = [name.strip() for name in server.split(",") if name.strip()]
     if not servers:
         raise SettingsError("name a server: --server 10.0.0.1, or several with commas between them.")
@@ -175,7 +176,7 @@ def score(server: str, start: str, hours: int, url: str, **output: str) -> None:
     from workload_forecast.service.client import Client
     from workload_forecast.service.output import shown
 
-    forecasts = Client(url or None).forecast(servers, first, hours)
+    forecasts = Client(url or None).forecast(servers, first, hours, load=load)
     click.echo(shown(forecasts, output["format"]), nl=False)
     unknown = [forecast.server for forecast in forecasts if all(hour.source == "none" for hour in forecast.hours)]
     if unknown:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from workload_forecast.schemas import LOAD_NUMBERS
+
 #: What is done with a request: the handler, and the request's JSON.
 Behaviour = Callable[[BaseHTTPRequestHandler, Any], None]
 
@@ -113,7 +115,6 @@ def serving(*behaviours: Behaviour) -> Iterator[Server]:
 def forecasts(handler: BaseHTTPRequestHandler, asked: Any) -> None:
     """Answer as the service does: nothing is known of a server named ``new``."""
     start = asked.get("start", "2016-07-01T00:00:00Z")
-    hours = [{"hour": start, **row(name)} for name in ["x"] for _ in range(asked["hours"])]
     send(
         200,
         {
@@ -122,7 +123,12 @@ def forecasts(handler: BaseHTTPRequestHandler, asked: Any) -> None:
             "start": start,
             "hours": asked["hours"],
             "forecasts": [
-                {"server": name, "hours": [{**hour, **row(name)} for hour in hours]} for name in asked["servers"]
+                {
+                    "server": name,
+                    "hours": [{"hour": start, **row(name), **(loads(name) if asked.get("load") else {})}]
+                    * asked["hours"],
+                }
+                for name in asked["servers"]
             ],
         },
     )(handler, asked)
@@ -133,6 +139,11 @@ def row(server: str) -> dict[str, Any]:
         return {"class": None, "probabilities": None, "confidence": None, "source": "none"}
     shares = {"low": 0.125, "medium": 0.25, "high": 0.625}
     return {"class": "high", "probabilities": shares, "confidence": 0.625, "source": "model"}
+
+
+def loads(server: str) -> dict[str, float | None]:
+    numbers = (200, 208.125, 31.5, 150.25, 210.0, 260.0, 280.0, 123456.7)
+    return dict(zip(LOAD_NUMBERS, [None] * len(numbers) if server == "new" else numbers, strict=True))
 
 
 def scores(handler: BaseHTTPRequestHandler, asked: Any) -> None:

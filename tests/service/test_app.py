@@ -18,9 +18,10 @@ from tests.frames import arrow
 from tests.service.worlds import LENGTH, World, at, check_problem, make_world, served, text
 from workload_forecast.features.build import LOOK_BACK_HOURS, build_features
 from workload_forecast.features.calendar import calendar_table
-from workload_forecast.schemas import CLASSES, FEATURE_NAMES, HOURLY_LOAD
+from workload_forecast.schemas import CLASSES, FEATURE_NAMES, HOURLY_LOAD, LOAD_NUMBERS
 from workload_forecast.service.exchange import FollowerState
 from workload_forecast.service.fleet import prepare_fleet, read_history
+from workload_forecast.serving.fleet_rows import forecast_rows
 from workload_forecast.serving.forecaster import Forecaster
 
 
@@ -61,6 +62,37 @@ def test_a_forecast_is_that_of_the_forecaster(
         "hours": hours,
         "forecasts": expected(world, servers, at(start), hours),
     }
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    servers=st.lists(st.sampled_from(["a", "b", "new", "silent", "unseen"]), min_size=1, max_size=5, unique=True),
+    start=st.integers(LOOK_BACK_HOURS, LENGTH + 60),
+    hours=st.integers(1, 48),
+)
+def test_the_load_is_that_of_the_forecast_table(
+    client: TestClient, world: World, servers: list[str], start: int, hours: int
+) -> None:
+    """Hours of servers that the table leaves out, as nothing is known of them, are null."""
+    asked = {"servers": servers, "start": text(at(start)), "hours": hours}
+    known = pl.DataFrame(arrow(HOURLY_LOAD, [row for row in world.history if row["hour"] < at(start)]))
+    newest = known["hour"].max()
+    table = forecast_rows(Forecaster.load(world.compiled), known, at(start), newest, "1")  # type: ignore[arg-type]
+    rows = {(row["server"], text(row["hour"])): row for row in table.iter_rows(named=True)}
+    answered = client.post("/forecast", json={**asked, "load": True}).json()["forecasts"]
+    without = client.post("/forecast", json=asked).json()["forecasts"]
+    for forecast, plain in zip(answered, without, strict=True):
+        for hour, same in zip(forecast["hours"], plain["hours"], strict=True):
+            row = rows.get((forecast["server"], hour["hour"]), dict.fromkeys(LOAD_NUMBERS))
+            assert hour == same | {name: row[name] for name in LOAD_NUMBERS}
+
+
+def test_the_load_is_known_where_the_class_is_the_models(client: TestClient) -> None:
+    hours = client.post("/forecast", json={"server": "a", "load": True}).json()["forecasts"][0]["hours"]
+    assert {hour["source"] for hour in hours} == {"model"}
+    for hour in hours:
+        assert hour["load_p10"] <= hour["load_p50"] <= hour["load_p90"] <= hour["load_p95"] <= hour["load_p99"]
+        assert hour["load_p99"] > hour["expected_load"]
 
 
 def test_by_default_the_48_hours_after_the_newest_known_one(client: TestClient, world: World) -> None:

@@ -61,6 +61,9 @@ BAD_FORECASTS: list[tuple[Any, str]] = [
     ({"server": "a", "hours": 3.0}, "hours: Input should be a valid integer"),
     ({"server": "a", "hours": True}, "hours: Input should be a valid integer"),
     ({"server": "a", "hours": None}, "hours: Input should be a valid integer"),
+    ({"server": "a", "load": "true"}, "load: Input should be a valid boolean"),
+    ({"server": "a", "load": 1}, "load: Input should be a valid boolean"),
+    ({"server": "a", "load": None}, "load: Input should be a valid boolean"),
     *(
         ({"server": "a", "start": start}, "is no whole hour like 2016-07-01T00:00:00Z")
         for start in ("", "soon", "2016-07-01", "2016-02-30T00:00:00Z", "2016-07-01T00:30:00Z", "2016-07-01T00:00:01Z",

@@ -17,6 +17,7 @@ import requests
 from tests.service import misbehaving
 from tests.service.misbehaving import Behaviour, problem, send, serving
 from workload_forecast.errors import EnvironmentProblem, SettingsError, WorkloadForecastError
+from workload_forecast.schemas import LOAD_NUMBERS
 from workload_forecast.service import client as client_module
 from workload_forecast.service.client import Client
 from workload_forecast.service.client_access import find_key, is_loopback, service_url, store_key
@@ -83,6 +84,26 @@ def test_a_forecast_comes_as_objects_and_as_rows() -> None:
     }
     assert rows[2] == {**dict.fromkeys(rows[0]), **{k: rows[2][k] for k in ("server", "hour", "source", "model")}}
     assert list(to_pandas([known, new]).columns) == list(rows[0])
+
+
+def test_the_load_in_numbers_comes_if_it_is_asked_for() -> None:
+    with serving(misbehaving.forecasts) as server:
+        known, new = Client(server.url, TOKEN).forecast(["a", "new"], hours=2, load=True)
+    assert server.requests == [{"servers": ["a", "new"], "hours": 2, "load": True}]
+    assert known.hours[1].loads == misbehaving.loads("a")
+    assert new.hours[0].loads == dict.fromkeys(LOAD_NUMBERS)
+    rows = forecast_rows([known, new])
+    assert {name: rows[0][name] for name in LOAD_NUMBERS} == misbehaving.loads("a")
+    assert list(rows[0]) == list(rows[2])
+    assert set(LOAD_NUMBERS) <= set(to_pandas([known, new]).columns)
+
+
+def test_a_service_that_leaves_the_load_out_is_not_taken_for_one_that_knows_none() -> None:
+    def forgetful(handler: Any, asked: Any) -> None:
+        misbehaving.forecasts(handler, {**asked, "load": False})
+
+    with serving(forgetful) as server, pytest.raises(EnvironmentProblem, match=server.url):
+        Client(server.url, TOKEN).forecast("a", hours=1, load=True)
 
 
 @pytest.mark.parametrize(

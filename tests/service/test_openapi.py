@@ -17,7 +17,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.service.worlds import World
+from workload_forecast.schemas import LOAD_NUMBERS
 from workload_forecast.service.app import ROUTES, create_app
+from workload_forecast.service.bodies import Answer, Hour
 
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 
@@ -70,6 +72,11 @@ def test_the_document_names_every_path_its_key_and_its_problems(client: TestClie
             for status, response in operation["responses"].items():
                 if not status.startswith("2"):
                     assert list(response["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_an_hour_has_every_number_of_the_load() -> None:
+    plain = Answer.model_fields.keys() | {"hour"}
+    assert [name for name in Hour.model_fields if name not in plain] == list(LOAD_NUMBERS)
 
 
 def test_the_examples_are_answered(client: TestClient) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving.saved_pipelines import Leaf, Saved, Split
+from workload_forecast.load_quantiles import LoadQuantiles
 from workload_forecast.schemas import FEATURE_NAMES
 from workload_forecast.serving.compiled import compile_trees, write_compiled
 from workload_forecast.serving.facts import Baseline, Facts
@@ -34,6 +35,7 @@ def facts_of(pipeline: SavedPipeline, missing_hours: str = "unknown") -> Facts:
         spark_version=pipeline.spark_version,
         treelite_version="4",
         form=pipeline.form,
+        load_quantiles=LoadQuantiles(2.0, (-1.5, 0.25, 1.0, 1.75, 3.0)),
     )
 
 

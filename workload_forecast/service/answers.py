@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from workload_forecast.serving.forecaster import SOURCES, Answers
 from workload_forecast.serving.history import HOUR
+from workload_forecast.serving.saved_trees import Doubles
 from workload_forecast.sources import NONE
 
 _NONE = SOURCES.index(NONE)
@@ -31,13 +32,24 @@ def predictions(answers: Answers, classes: Sequence[str]) -> list[dict[str, Any]
 
 
 def forecasts(
-    answers: Answers, classes: Sequence[str], servers: Sequence[str], start: datetime, hours: int
+    answers: Answers,
+    classes: Sequence[str],
+    servers: Sequence[str],
+    start: datetime,
+    hours: int,
+    loads: Mapping[str, Doubles] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return ``server`` and ``hours``, the predictions with their ``hour``, for each server."""
+    """Return ``server`` and ``hours``, the predictions with their ``hour``, for each server.
+
+    With ``loads``, numbers by name for each server and hour, these stand in the predictions, too.
+    """
     times = [told(start + number * HOUR) for number in range(hours)]
     rows = predictions(answers, classes)
     for position, row in enumerate(rows):
         row["hour"] = times[position % hours]
+    if loads:
+        for row, *numbers in zip(rows, *(values.tolist() for values in loads.values()), strict=True):
+            row.update(zip(loads, numbers, strict=True))  # NaN is written as null
     return [{"server": name, "hours": rows[at * hours : (at + 1) * hours]} for at, name in enumerate(servers)]
 
 

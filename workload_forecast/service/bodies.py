@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 
@@ -39,7 +40,11 @@ def _as_checked(schema: dict[str, Any]) -> None:
         del schema["properties"][name]["default"]
     schema["properties"]["servers"]["uniqueItems"] = True
     schema["oneOf"] = [{"required": ["server"]}, {"required": ["servers"]}]
-    schema["examples"] = [{"server": "10.0.0.1"}, {"servers": ["a", "b"], "start": "2016-07-01T00:00:00Z", "hours": 24}]
+    schema["examples"] = [
+        {"server": "10.0.0.1"},
+        {"servers": ["a", "b"], "start": "2016-07-01T00:00:00Z", "hours": 24},
+        {"server": "10.0.0.1", "load": True},
+    ]
 
 
 class _Strict(BaseModel):
@@ -58,6 +63,7 @@ class ForecastRequest(_Strict):
         description="first hour, UTC if it names no zone; without it, the first hour after the newest known one",
     )
     hours: Annotated[int, Field(ge=1, le=HORIZON_HOURS, description="how many hours from there on")] = HORIZON_HOURS
+    load: Annotated[bool, Field(description="whether the load's numbers are answered, too")] = False
 
     @model_validator(mode="after")
     def _either(self) -> ForecastRequest:
@@ -106,10 +112,22 @@ class Answer(BaseModel):
     source: Source
 
 
+Load = Annotated[float | None, Field(ge=0, examples=[208.0])]
+Quantile = Annotated[Load, Field(description="in so many of 100 hours the load is not above it", examples=[260.5])]
+
+
 class Hour(Answer):
-    """The answer for an hour."""
+    """The answer for an hour; the load's numbers stand in it if they were asked for, null where unknown."""
 
     hour: Time
+    total_load_last_same_hour: Load = Field(None, description="the newest load known at the same hour of the day")
+    expected_load: Load = Field(None, description="what a mixture of naive forecasts expects")
+    expected_error: Load = Field(None, description="its usual error on the server")
+    load_p10: Quantile = None
+    load_p50: Quantile = None
+    load_p90: Quantile = None
+    load_p95: Quantile = None
+    load_p99: Quantile = None
 
 
 class ServerForecast(BaseModel):
@@ -172,8 +190,18 @@ def read_json(body: bytes) -> Any:
         raise Refused(400, "bad-request", f"The body is not JSON: {_short(str(problem))}.") from None
 
 
-def read_forecast(body: bytes, max_servers: int) -> tuple[list[str], datetime | None, int]:
-    """Return servers, start (UTC without a zone; None: the default) and hours.
+@dataclass(frozen=True)
+class Wanted:
+    """What a request for a forecast asks for."""
+
+    servers: list[str]
+    start: datetime | None  #: UTC without a zone; None: the default
+    hours: int
+    load: bool  #: whether the load's numbers, too
+
+
+def read_forecast(body: bytes, max_servers: int) -> Wanted:
+    """Return what is asked for.
 
     Raises:
         Refused: 400, it is not JSON; 422, it says something else than it should.
@@ -186,7 +214,8 @@ def read_forecast(body: bytes, max_servers: int) -> tuple[list[str], datetime | 
     except ValidationError as problem:
         raise _refusal(problem) from None
     given = "start" in asked.model_fields_set
-    return asked.servers or [asked.server], read_hour(asked.start) if given else None, asked.hours
+    start = read_hour(asked.start) if given else None
+    return Wanted(asked.servers or [asked.server], start, asked.hours, asked.load)
 
 
 def read_hour(text: str) -> datetime:

@@ -68,7 +68,12 @@ class Client:
         return f"Client({self.url!r})"
 
     def forecast(
-        self, servers: str | Iterable[str], start: datetime | None = None, hours: int = HORIZON_HOURS
+        self,
+        servers: str | Iterable[str],
+        start: datetime | None = None,
+        hours: int = HORIZON_HOURS,
+        *,
+        load: bool = False,
     ) -> list[Forecast]:
         """Return the forecast of each server, in their order; long lists are asked for in parts.
 
@@ -76,6 +81,7 @@ class Client:
             servers: one or more names; one that stands there twice is answered once.
             start: first hour; UTC unless it carries a zone. By default the first one after the newest known hour.
             hours: 1 to 48.
+            load: whether each hour's load in numbers is asked for, too.
 
         Raises:
             SettingsError: the service refuses the request or the key.
@@ -85,11 +91,12 @@ class Client:
         forecasts: list[Forecast] = []
         first = utc_text(start) if start else None
         for part in _parts(names, SERVERS):
-            body = {"servers": part, "hours": hours, **({"start": first} if first else {})}
+            body: dict[str, Any] = {"servers": part, "hours": hours}
+            body |= ({"start": first} if first else {}) | ({"load": True} if load else {})
             content = self._post("/forecast", body)
             with _Sensible(self.url):
                 first = str(content["start"])  # of the following parts, too, though the history may move on
-                found = read_forecasts(content)
+                found = read_forecasts(content, load)
                 if [forecast.server for forecast in found] != part:
                     raise ValueError
             forecasts += found

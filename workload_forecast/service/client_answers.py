@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from workload_forecast.schemas import CLASSES
+from workload_forecast.schemas import CLASSES, LOAD_NUMBERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +32,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class HourForecast(Answer):
-    """The answer for an hour: its beginning, UTC without a zone."""
+    """The answer for an hour.
+
+    Attributes:
+        hour: its beginning, UTC without a zone.
+        loads: the load in numbers, by the names of :data:`~workload_forecast.schemas.LOAD_NUMBERS`, None where unknown;
+            empty unless they were asked for.
+    """
 
     hour: datetime
+    loads: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ def forecast_rows(forecasts: Iterable[Forecast]) -> list[dict[str, Any]]:
                     **{f"probability_{name}": shares.get(name) for name in CLASSES},
                     "confidence": hour.confidence,
                     "source": hour.source,
+                    **hour.loads,
                     "model": forecast.model,
                 }
             )
@@ -90,15 +98,22 @@ def utc_time(text: str) -> datetime:
     return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-def read_forecasts(content: Mapping[str, Any]) -> list[Forecast]:
-    """Return the forecasts of an answer to ``/forecast``; errors as :func:`read_answer`."""
+def read_forecasts(content: Mapping[str, Any], load: bool) -> list[Forecast]:
+    """Return the forecasts of an answer to ``/forecast``, with the load's numbers or without.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is not one.
+    """
     model, newest = f"{content['model']['name']}/{content['model']['version']}", utc_time(content["history"]["newest"])
     return [
         Forecast(
             str(entry["server"]),
             model,
             newest,
-            tuple(HourForecast(hour=utc_time(hour["hour"]), **_answer(hour)) for hour in entry["hours"]),
+            tuple(
+                HourForecast(hour=utc_time(hour["hour"]), loads=_loads(hour) if load else {}, **_answer(hour))
+                for hour in entry["hours"]
+            ),
         )
         for entry in content["forecasts"]
     ]
@@ -111,6 +126,10 @@ def read_answer(entry: Mapping[str, Any]) -> Answer:
         ValueError, KeyError, TypeError, AttributeError: it is not one.
     """
     return Answer(**_answer(entry))
+
+
+def _loads(entry: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: None if entry[name] is None else float(entry[name]) for name in LOAD_NUMBERS}
 
 
 def _answer(entry: Mapping[str, Any]) -> dict[str, Any]:

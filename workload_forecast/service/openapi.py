@@ -99,6 +99,7 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
         "ForecastRequest",
         {
             "one server, the next 48 hours": {"server": "10.0.0.1"},
+            "its load in numbers, too": {"server": "10.0.0.1", "load": True},
             "several servers from a time on": {
                 "servers": ["10.0.0.1", "10.0.0.2"],
                 "start": "2016-07-01T00:00:00Z",

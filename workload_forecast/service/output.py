@@ -8,20 +8,30 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from workload_forecast.schemas import CLASSES
+from workload_forecast.schemas import (
+    CLASSES,
+    EXPECTED_ERROR,
+    EXPECTED_LOAD,
+    LAST_SAME_HOUR,
+    LOAD_NUMBERS,
+    LOAD_QUANTILES,
+)
 from workload_forecast.service.client_answers import Forecast, forecast_rows, utc_text
 
-_COLUMNS = (
-    "server",
-    "hour",
-    "prediction",
-    *(f"probability_{name}" for name in CLASSES),
-    "confidence",
-    "source",
-    "model",
-)
 #: What stands above the columns of the table; the model stands below it.
-_TITLES = ("server", "hour (UTC)", "class", *CLASSES, "confidence", "source")
+_TITLES = {
+    "server": "server",
+    "hour": "hour (UTC)",
+    "prediction": "class",
+    **{f"probability_{name}": name for name in CLASSES},
+    "confidence": "confidence",
+    "source": "source",
+    LAST_SAME_HOUR: "same hour",
+    EXPECTED_LOAD: "expected",
+    EXPECTED_ERROR: "error",
+    **{name: name.removeprefix("load_") for name in LOAD_QUANTILES},
+}
+_TEXTS = ("server", "hour", "prediction", "source")
 
 
 def shown(forecasts: Iterable[Forecast], form: str) -> str:
@@ -33,27 +43,28 @@ def shown(forecasts: Iterable[Forecast], form: str) -> str:
     if form == "json":
         return json.dumps(rows, indent=1) + "\n"
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
 def _table(forecasts: list[Forecast]) -> str:
-    rows = [_TITLES, *(tuple(map(_cell, _COLUMNS[:-1], _values(row))) for row in forecast_rows(forecasts))]
+    hours = forecast_rows(forecasts)
+    names = [name for name in hours[0] if name in _TITLES]
+    rows = [[_TITLES[name] for name in names], *([_cell(name, hour[name]) for name in names] for hour in hours)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    numbers = range(3, 4 + len(CLASSES))
+    columns = list(zip(names, widths, strict=True))
     lines = [
-        "  ".join(text.rjust(width) if at in numbers else text.ljust(width) for at, (text, width) in enumerate(cells))
-        for cells in (list(zip(row, widths, strict=True)) for row in rows)
+        "  ".join(
+            text.ljust(width) if name in _TEXTS else text.rjust(width)
+            for text, (name, width) in zip(row, columns, strict=True)
+        )
+        for row in rows
     ]
     made = sorted({(forecast.model, forecast.newest) for forecast in forecasts})
     notes = [f"{model}, with what was known up to {newest:%Y-%m-%d %H:%M}" for model, newest in made]
     return "".join(f"{line.rstrip()}\n" for line in (*lines, "", *notes))
-
-
-def _values(row: dict[str, Any]) -> list[Any]:
-    return [row[name] for name in _COLUMNS[:-1]]
 
 
 def _cell(name: str, value: Any) -> str:
@@ -61,4 +72,6 @@ def _cell(name: str, value: Any) -> str:
         return "-"
     if name == "hour":
         return f"{value:%Y-%m-%d %H:%M}"
+    if name in LOAD_NUMBERS:
+        return f"{value:.5g}" if value < 1e5 else f"{value:.0f}"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

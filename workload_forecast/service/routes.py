@@ -28,7 +28,7 @@ def router(service: Service) -> APIRouter:
         responses=problems(*_ASKED),
     )  # fmt: skip
     async def forecast(request: Request) -> Response:
-        """Class and probabilities of each hour, for one server or several.
+        """Class and probabilities of each hour, for one server or several; with `load`, the load in numbers, too.
 
         A server that is unknown, or too new, is answered by a naive forecast (`baseline`) or by `none`: it is never
         left out. Starts in the past know nothing newer than themselves.

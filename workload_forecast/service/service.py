@@ -58,23 +58,25 @@ class Service:
         Raises:
             Refused: 400, 422 or 503.
         """
-        servers, start, hours = read_forecast(body, self.options.max_servers)
+        wanted = read_forecast(body, self.options.max_servers)
+        servers, hours = wanted.servers, wanted.hours
         now = self.holder.current
         model, forecaster, history = _loaded(now)
         if history is None or now.prepared is None:
             raise _not_ready("No history is loaded yet.", self.holder.problems)
-        first = start or history.start
+        first = wanted.start or history.start
         prepared = await self._rows(forecaster, history, now.prepared, servers, first, hours)
 
         def work() -> tuple[bytes, Answers]:
             scored = now.scored if prepared is now.prepared else None
             found = forecaster.decide_prepared(prepared, servers, first, hours, scored)
+            loads = forecaster.loads(prepared, servers, first, hours) if wanted.load else None
             content = {
                 "model": model,
                 "history": {"newest": answers.told(history.newest)},
                 "start": answers.told(first),
                 "hours": hours,
-                "forecasts": answers.forecasts(found, forecaster.scorer.classes, servers, first, hours),
+                "forecasts": answers.forecasts(found, forecaster.scorer.classes, servers, first, hours, loads),
             }
             return orjson.dumps(content), found
 

@@ -6,15 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from workload_forecast.schemas import (
-    EXPECTED_ERROR,
-    EXPECTED_FEATURES,
-    EXPECTED_LOAD,
-    FEATURE_NAMES,
-    FORECAST,
-    HORIZON_HOURS,
-    LEAD,
-)
+from workload_forecast.schemas import FORECAST, HORIZON_HOURS, LEAD
 from workload_forecast.serving.forecaster import Forecaster
 from workload_forecast.serving.history import HOUR
 
@@ -36,9 +28,8 @@ def forecast_rows(
     """
     prepared = forecaster.prepare(history, start, known_until=newest)
     said = pl.DataFrame(forecaster.answer(prepared, prepared.servers, start))
-    known = {name: prepared.features[:, :, FEATURE_NAMES.index(name)].reshape(-1) for name in EXPECTED_FEATURES}
-    known |= forecaster.scorer.facts.load_quantiles.of(known[EXPECTED_LOAD], known[EXPECTED_ERROR])
-    numbers = {name: pl.Series(values).fill_nan(None) for name, values in known.items()}
+    loads = forecaster.loads(prepared, prepared.servers, start)
+    numbers = {name: pl.Series(values).fill_nan(None) for name, values in loads.items()}
     lead = ((pl.col("hour") - pl.lit(start)).dt.total_hours() + 1).alias(LEAD)
     origin = f"{start - HOUR:%Y-%m-%dT%H}"
     rows = said.with_columns(lead, **numbers, model_version=pl.lit(version), origin=pl.lit(origin))

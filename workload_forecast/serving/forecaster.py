@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workload_forecast.errors import ModelError, SettingsError
-from workload_forecast.features.build import LOOK_BACK_HOURS
+from workload_forecast.errors import ModelError
 from workload_forecast.schemas import (
+    EXPECTED_ERROR,
     EXPECTED_FEATURES,
     EXPECTED_LOAD,
     FEATURE_NAMES,
@@ -36,8 +36,9 @@ from workload_forecast.schemas import (
     LAG_HOURS,
     TRAILING_HOURS,
 )
+from workload_forecast.serving.asked import ask, checked_hours, once
 from workload_forecast.serving.facts import Facts
-from workload_forecast.serving.history import HOUR, Prepared, check_start, prepare
+from workload_forecast.serving.history import Prepared, prepare
 from workload_forecast.serving.saved_trees import Doubles, Integers
 from workload_forecast.serving.scorer import Scorer
 from workload_forecast.sources import BASELINE, MODEL, NAIVE_FORECASTS, NONE
@@ -129,8 +130,8 @@ class Forecaster:
         known_until: datetime | None = None,
     ) -> pa.Table:
         """Forecast from a history in one go: arguments, result and errors of :meth:`prepare` and :meth:`answer`."""
-        asked = _once(servers)
-        prepared = self.prepare(history, start, _checked(hours), servers=asked, known_until=known_until)
+        asked = once(servers)
+        prepared = self.prepare(history, start, checked_hours(hours), servers=asked, known_until=known_until)
         return self.answer(prepared, asked, start, hours)
 
     def answer(
@@ -151,7 +152,7 @@ class Forecaster:
         Raises:
             SettingsError: ``hours`` is not 1 to 48, or the prepared rows do not hold these hours.
         """
-        asked = _once(servers)
+        asked = once(servers)
         columns = self._columns(self.decide_prepared(prepared, asked, start, hours))
         times = np.datetime64(start, "us") + np.arange(hours) * np.timedelta64(1, "h")
         keys = {
@@ -188,38 +189,31 @@ class Forecaster:
         for such a start is left aside, so that the answer is that of a fresh :meth:`forecast`. With ``scored``, of the
         same rows and this model, the model is not asked again.
         """
-        check_start(start)
-        first = (start - prepared.start) // HOUR
-        if first < 0 or first + _checked(hours) > prepared.hours:
-            last = prepared.start + (prepared.hours - 1) * HOUR
-            raise SettingsError(
-                f"{hours} hours from {start} were asked for, but {prepared.start} to {last} were prepared."
-            )
-        asked = _once(servers)
-        reach = LOOK_BACK_HOURS - first
-        at = [(row, prepared.servers[name]) for row, name in enumerate(asked) if name in prepared.servers]
-        if first:
-            at = [(row, position) for row, position in at if prepared.last_seen[position] <= reach]
-        rows, positions = np.array(at, dtype=np.int64).reshape(-1, 2).T
-        span = slice(first, first + hours)
-
-        def taken(values: Any, unknown: Any, *shape: int) -> Any:
-            """Rows × whatever follows the hours: of the servers that are known, and ``unknown`` for the others."""
-            found = np.full((len(asked), hours, *shape), unknown)
-            found[rows] = values
-            return found.reshape(-1, *shape)
-
-        near = prepared.same_hour_age[positions, span] <= reach
-        same_hour = taken(np.where(near, prepared.same_hour[positions, span], np.nan), np.nan)
+        asked = ask(prepared, servers, start, hours)
+        near = asked.take(prepared.same_hour_age, np.nan) <= asked.reach
+        same_hour = np.where(near, asked.take(prepared.same_hour, np.nan), np.nan)
         if scored is None:
-            features = taken(prepared.features[positions, span], np.nan, len(FEATURE_NAMES))
-            return self.decide(features, same_hour, [name for name in asked for _ in range(hours)])
+            features = asked.take(prepared.features, np.nan)
+            return self.decide(features, same_hour, [name for name in asked.servers for _ in range(hours)])
         said = Answers(
-            taken(scored.labels[positions, span], 0).astype(np.int64),
-            taken(scored.probabilities[positions, span], np.nan, len(self.scorer.classes)),
-            taken(scored.sources[positions, span], _OPEN).astype(np.int64),
+            asked.take(scored.labels, 0), asked.take(scored.probabilities, np.nan), asked.take(scored.sources, _OPEN)
         )
         return self._completed(said, same_hour)
+
+    def loads(
+        self, prepared: Prepared, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS
+    ) -> dict[str, Doubles]:
+        """Return the load in numbers, whoever names the class; arguments and errors as :meth:`answer`.
+
+        Returns:
+            For each of :data:`~workload_forecast.schemas.LOAD_NUMBERS` a number for each server and hour, in that
+            order and in the unit of the sessions' load. NaN: too little is known of the server, or the model knows
+            of no quantiles.
+        """
+        asked = ask(prepared, servers, start, hours)
+        features = {name: prepared.features[:, :, FEATURE_NAMES.index(name)] for name in EXPECTED_FEATURES}
+        known: dict[str, Doubles] = {name: asked.take(values, np.nan) for name, values in features.items()}
+        return known | self.scorer.facts.load_quantiles.of(known[EXPECTED_LOAD], known[EXPECTED_ERROR])
 
     def answer_rows(
         self, features: Doubles, same_hour: Doubles | None = None, servers: Sequence[str] | None = None
@@ -311,14 +305,3 @@ def _check_features(facts: Facts) -> None:
 def _names(positions: npt.NDArray[np.int64], names: tuple[str, ...], null: npt.NDArray[np.bool_]) -> pa.Array:
     indices = pa.array(positions.astype(np.int8), mask=null)
     return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string())).cast(pa.string())
-
-
-def _once(servers: Iterable[str]) -> list[str]:
-    # a text is an iterable of texts too, but hardly anybody means its letters
-    return [servers] if isinstance(servers, str) else list(dict.fromkeys(servers))
-
-
-def _checked(hours: int) -> int:
-    if not 1 <= hours <= HORIZON_HOURS:
-        raise SettingsError(f"hours must be 1 to {HORIZON_HOURS}, not {hours}: nothing is known that far ahead.")
-    return hours
