@@ -28,7 +28,7 @@ from workload_forecast.model.split import TimeSplit
 from workload_forecast.model.training import TrainingResult, train
 from workload_forecast.registry import flavours
 from workload_forecast.registry.log_model import requirements, signature
-from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES, LOAD_LEVELS
+from workload_forecast.schemas import CLASSES, FEATURE_NAMES, FEATURES, LOAD_LEVELS, LOAD_NUMBERS
 from workload_forecast.serving.facts import read_facts
 from workload_forecast.serving.forecaster import Forecaster
 from workload_forecast.sources import Sources
@@ -186,6 +186,12 @@ def test_mlflows_scoring_server_takes_both_inputs_and_explains_what_it_cannot_ta
     ]
     assert rows[0]["prediction"] in CLASSES
     assert rows[2]["confidence"] is None
+    status, found = post({"dataframe_split": history, "params": params | {"load": True}})
+    numbered = found["predictions"]  # type: ignore[index]
+    assert [{name: row[name] for name in rows[0]} for row in numbered] == rows
+    assert set(numbered[0]) - set(rows[0]) == set(LOAD_NUMBERS)
+    assert numbered[0]["load_p10"] <= numbered[0]["load_p90"]
+    assert numbered[2]["load_p90"] is None
     with pytest.raises(mlflow.MlflowException, match="hours must be 1 to 48") as refused:
         post({"dataframe_split": history, "params": params | {"hours": 99}})
     assert refused.value.get_http_status_code() == 400

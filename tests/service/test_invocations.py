@@ -64,6 +64,16 @@ def test_a_history_and_a_start(client: TestClient, world: World, servers: list[s
     same(response.json()["predictions"], _load_pyfunc(str(world.compiled)).predict(HISTORY, params))
 
 
+@pytest.mark.parametrize("params", [{}, {"start": "2016-07-06T12:00:00", "hours": 3, "servers": ["b", "x", "a"]}])
+def test_the_load_in_numbers_if_it_is_asked_for(client: TestClient, world: World, params: dict[str, Any]) -> None:
+    params = {**params, "load": True}
+    hours = HISTORY.assign(hour=HISTORY["hour"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
+    body = {"dataframe_split": records(hours if "start" in params else ROWS, "split"), "params": params}
+    found = client.post("/invocations", json=body).json()["predictions"]
+    same(found, _load_pyfunc(str(world.compiled)).predict(HISTORY if "start" in params else ROWS, params))
+    assert any(answer["load_p90"] for answer in found)
+
+
 AT = "2016-07-01T00:00:00Z"
 
 BAD: list[tuple[Any, str]] = [
@@ -80,11 +90,12 @@ BAD: list[tuple[Any, str]] = [
     ({"inputs": {"a": 1}}, "lists of the same length"),
     ({"instances": [[1, 2]]}, "a list of objects"),
     ({"instances": [{"a": 1}]}, "the feature rows lack the column(s) hour_of_day"),
-    ({"instances": [], "params": {"begin": 1}}, "some of start, hours, servers"),
+    ({"instances": [], "params": {"begin": 1}}, "some of start, hours, servers, load"),
     ({"instances": [], "params": {"start": "soon"}}, "is no whole hour"),
     ({"instances": [], "params": {"start": 5}}, "must be a text"),
     ({"instances": [], "params": {"hours": 49}}, "from 1 to 48"),
     ({"instances": [], "params": {"servers": "a"}}, "a list of texts"),
+    ({"instances": [], "params": {"load": 1}}, "must be true or false"),
     ({"instances": [{"server": "a"}], "params": {"start": AT}}, "the history lacks the column(s) hour"),
     ({"instances": [{"server": 1}], "params": {"start": "2016-07-01T00:00:00Z"}}, "must hold texts"),
     ({"instances": [{"server": "a", "hour": "x"}], "params": {"start": "2016-07-01T00:00:00Z"}}, "is no whole hour"),

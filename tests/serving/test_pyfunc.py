@@ -8,13 +8,15 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from tests.feature_tables import feature_table
 from tests.features.helpers import noisy, series
 from tests.serving.histories import HOUR, frame
 from tests.strategies import START
-from workload_forecast.schemas import CLASSES, FEATURE_NAMES
+from workload_forecast.schemas import CLASSES, EXPECTED_FEATURES, FEATURE_NAMES, LOAD_NUMBERS, LOAD_QUANTILES
+from workload_forecast.serving.fleet_rows import forecast_rows
 from workload_forecast.serving.forecaster import Forecaster
 from workload_forecast.serving.pyfunc import CompiledModel, _load_pyfunc
 
@@ -61,6 +63,36 @@ def test_without_names_all_servers_of_the_history_are_answered(model: CompiledMo
     history = frame(series(1.0, range(100), "b") + series(1.0, range(100), "a"))
     found = model.predict(history, {"start": "2016-06-28T04:00:00", "hours": 1, "servers": []})
     assert found["server"].tolist() == ["a", "b"]
+
+
+def test_the_load_in_numbers_follows_if_it_is_asked_for(model: CompiledModel) -> None:
+    rows = feature_table(servers=2, days=12)[list(FEATURE_NAMES)][:280]
+    rows.loc[rows.index[-1], "expected_load"] = np.nan
+    found = model.predict(rows, {"load": True})
+    pd.testing.assert_frame_equal(found[ANSWER], model.predict(rows))
+    assert list(found.columns) == [*ANSWER, *LOAD_NUMBERS]
+    quantiles = model.forecaster.scorer.facts.load_quantiles
+    for (_, row), (_, given) in zip(found.iterrows(), rows.iterrows(), strict=True):
+        assert [row[name] for name in EXPECTED_FEATURES] == [
+            None if np.isnan(given[name]) else given[name] for name in EXPECTED_FEATURES
+        ]
+        load, error = given["expected_load"], given["expected_error"]
+        for name, factor in zip(LOAD_QUANTILES, quantiles.factors, strict=True):
+            reckoned = load + factor * (error + quantiles.least_error)
+            assert row[name] == (None if np.isnan(reckoned) else pytest.approx(max(reckoned, 0.0), rel=1e-14))
+    known = found["load_p90"].notna()
+    assert known.any()
+    assert not known.all()
+
+
+def test_a_forecast_from_a_history_has_the_load_in_numbers_too(model: CompiledModel) -> None:
+    history = frame(noisy(300, seed=2))
+    asked = {"start": "2016-07-06T12:00:00", "hours": 3, "servers": ["a", "x"]}
+    found = model.predict(history, {**asked, "load": True})
+    pd.testing.assert_frame_equal(found.drop(columns=list(LOAD_NUMBERS)), model.predict(history, asked))
+    table = forecast_rows(model.forecaster, pl.from_pandas(history), datetime(2016, 7, 6, 12), START + 299 * HOUR, "1")
+    for name in LOAD_NUMBERS:
+        assert found[name].tolist() == [*table[name].to_list()[:3], None, None, None]
 
 
 BAD: list[tuple[Any, dict[str, Any], str]] = [

@@ -29,7 +29,7 @@ from workload_forecast.schemas import (
     TEXT,
     TIMESTAMP,
 )
-from workload_forecast.serving.pyfunc import DEFAULTS, HOURS, SERVERS, START
+from workload_forecast.serving.pyfunc import DEFAULTS, HOURS, LOAD, SERVERS, START
 
 MODEL_NAME = DEFAULT_MODEL
 ARTIFACT_PATH = "model"
@@ -74,6 +74,7 @@ def signature() -> ModelSignature:
                 ParamSpec(START, DataType.string, DEFAULTS[START]),
                 ParamSpec(HOURS, DataType.long, DEFAULTS[HOURS]),
                 ParamSpec(SERVERS, DataType.string, DEFAULTS[SERVERS], shape=(-1,)),
+                ParamSpec(LOAD, DataType.boolean, DEFAULTS[LOAD]),
             ]
         ),
     )

@@ -47,17 +47,20 @@ def forecasts(
     rows = predictions(answers, classes)
     for position, row in enumerate(rows):
         row["hour"] = times[position % hours]
-    if loads:
-        for row, *numbers in zip(rows, *(values.tolist() for values in loads.values()), strict=True):
-            row.update(zip(loads, numbers, strict=True))  # NaN is written as null
+    _put(loads, rows)
     return [{"server": name, "hours": rows[at * hours : (at + 1) * hours]} for at, name in enumerate(servers)]
 
 
-def columns(answers: Answers, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return ``prediction`` to ``source`` as the ``python_function`` does, each probability under a name of its own."""
+def columns(
+    answers: Answers, classes: Sequence[str], loads: Mapping[str, Doubles] | None = None
+) -> list[dict[str, Any]]:
+    """Return ``prediction`` to ``source`` as the ``python_function`` does, each probability under a name of its own.
+
+    ``loads`` as in :func:`forecasts`.
+    """
     names = [f"probability_{name}" for name in classes]
     silent = {"prediction": None, **dict.fromkeys(names), "confidence": None, "source": NONE}
-    return [
+    rows = [
         dict(silent)
         if source == _NONE
         else {
@@ -68,6 +71,8 @@ def columns(answers: Answers, classes: Sequence[str]) -> list[dict[str, Any]]:
         }
         for label, shares, source in _rows(answers)
     ]
+    _put(loads, rows)
+    return rows
 
 
 def counts(answers: Answers) -> list[tuple[str, int]]:
@@ -78,6 +83,13 @@ def counts(answers: Answers) -> list[tuple[str, int]]:
 def told(moment: datetime) -> str:
     """Return a time that is UTC without a zone as text with one."""
     return f"{moment.isoformat()}Z"
+
+
+def _put(loads: Mapping[str, Doubles] | None, rows: list[dict[str, Any]]) -> None:
+    """Put numbers, by their names, into the rows; NaN will be written as null."""
+    if loads:
+        for row, *numbers in zip(rows, *(values.tolist() for values in loads.values()), strict=True):
+            row.update(zip(loads, numbers, strict=True))
 
 
 def _rows(answers: Answers) -> Iterator[tuple[int, list[float], int]]:

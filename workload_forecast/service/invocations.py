@@ -26,7 +26,7 @@ from workload_forecast.serving.history import HOUR
 from workload_forecast.serving.saved_trees import Doubles
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-PARAMETERS = ("start", "hours", "servers")
+PARAMETERS = ("start", "hours", "servers", "load")
 
 #: An empty field of a CSV, and pandas' own word for it.
 _EMPTY = ("", "nan", "NaN", "null", "None")
@@ -41,6 +41,7 @@ class Invocation:
     start: datetime | None = None
     hours: int = HORIZON_HOURS
     servers: Sequence[str] = ()
+    load: bool = False
 
 
 def read_invocation(body: bytes, content_type: str, max_rows: int) -> Invocation:
@@ -74,18 +75,20 @@ def answer(asked: Invocation, forecaster: Forecaster, max_servers: int) -> tuple
     classes = forecaster.scorer.classes
     try:
         if asked.start is None:
-            found = forecaster.decide(_features(asked))
-            return found, answers.columns(found, classes)
+            features = _features(asked)
+            found = forecaster.decide(features)
+            return found, answers.columns(found, classes, forecaster.loads_of(features) if asked.load else None)
         history = _history(asked)
         servers = list(dict.fromkeys(asked.servers)) or _servers(history)
         if len(servers) > max_servers:
             raise invalid(f"{len(servers)} servers at once are too many: ask for up to {max_servers} at once.")
         prepared = forecaster.prepare(history, asked.start, asked.hours, servers=servers)
         found = forecaster.decide_prepared(prepared, servers, asked.start, asked.hours)
+        loads = forecaster.loads(prepared, servers, asked.start, asked.hours) if asked.load else None
     except WorkloadForecastError as problem:
         raise invalid(str(problem)[:1000]) from None
     keys = [(server, asked.start + number * HOUR) for server in servers for number in range(asked.hours)]
-    records = answers.columns(found, classes)
+    records = answers.columns(found, classes, loads)
     pairs = zip(keys, records, strict=True)
     return found, [{"server": server, "hour": hour.isoformat(), **record} for (server, hour), record in pairs]
 
@@ -155,9 +158,12 @@ def _parameters(params: Any) -> dict[str, Any]:
         raise invalid("must be a text like 2016-07-01T00:00:00Z.", "params.start")
     if type(hours) is not int or not 1 <= hours <= HORIZON_HOURS:
         raise invalid(f"must be a whole number from 1 to {HORIZON_HOURS}.", "params.hours")
+    load = params.get("load", False)
+    if type(load) is not bool:
+        raise invalid("must be true or false.", "params.load")
     if not isinstance(servers, list) or not all(isinstance(name, str) for name in servers):
         raise invalid("must be a list of texts.", "params.servers")
-    return {"start": read_hour(start) if start else None, "hours": hours, "servers": servers}
+    return {"start": read_hour(start) if start else None, "hours": hours, "servers": servers, "load": load}
 
 
 def _features(asked: Invocation) -> Doubles:

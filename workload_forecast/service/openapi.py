@@ -81,6 +81,7 @@ _INVOCATION: Mapping[str, Any] = {
                             "start": {"type": "string"},
                             "hours": {"type": "integer", "minimum": 1, "maximum": 48},
                             "servers": {"type": "array", "items": {"type": "string"}},
+                            "load": {"type": "boolean"},
                         },
                         "additionalProperties": False,
                     },

@@ -15,7 +15,7 @@ source        when, and what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -128,14 +128,21 @@ class Forecaster:
         hours: int = HORIZON_HOURS,
         *,
         known_until: datetime | None = None,
+        load: bool = False,
     ) -> pa.Table:
         """Forecast from a history in one go: arguments, result and errors of :meth:`prepare` and :meth:`answer`."""
         asked = once(servers)
         prepared = self.prepare(history, start, checked_hours(hours), servers=asked, known_until=known_until)
-        return self.answer(prepared, asked, start, hours)
+        return self.answer(prepared, asked, start, hours, load=load)
 
     def answer(
-        self, prepared: Prepared, servers: Iterable[str], start: datetime, hours: int = HORIZON_HOURS
+        self,
+        prepared: Prepared,
+        servers: Iterable[str],
+        start: datetime,
+        hours: int = HORIZON_HOURS,
+        *,
+        load: bool = False,
     ) -> pa.Table:
         """Answer from prepared rows.
 
@@ -144,10 +151,12 @@ class Forecaster:
             servers: in the order of the answer; one that stands there twice is answered once.
             start: first hour, UTC without a zone.
             hours: 1 to 48.
+            load: whether the load's numbers are wanted, too.
 
         Returns:
             One row for each server and hour, in that order: ``server``, ``hour``, ``prediction`` (the class's name),
-            ``probability_<class>`` for each class, ``confidence`` (probability of ``prediction``), ``source``.
+            ``probability_<class>`` for each class, ``confidence`` (probability of ``prediction``), ``source``;
+            the columns of :meth:`loads`, null where unknown, if they are wanted.
 
         Raises:
             SettingsError: ``hours`` is not 1 to 48, or the prepared rows do not hold these hours.
@@ -159,7 +168,8 @@ class Forecaster:
             "server": pa.array([name for name in asked for _ in range(hours)], pa.string()),
             "hour": pa.array(np.tile(times, len(asked)), pa.timestamp("us")),
         }
-        return pa.table(keys | columns)
+        numbers = self.loads(prepared, asked, start, hours) if load else {}
+        return pa.table(keys | columns | as_columns(numbers))
 
     def score_prepared(self, prepared: Prepared) -> Scored:
         """Ask the model about all prepared rows, some servers at a time, so that others get their turn in between.
@@ -210,9 +220,11 @@ class Forecaster:
             order and in the unit of the sessions' load. NaN: too little is known of the server, or the model knows
             of no quantiles.
         """
-        asked = ask(prepared, servers, start, hours)
-        features = {name: prepared.features[:, :, FEATURE_NAMES.index(name)] for name in EXPECTED_FEATURES}
-        known: dict[str, Doubles] = {name: asked.take(values, np.nan) for name, values in features.items()}
+        return self.loads_of(ask(prepared, servers, start, hours).take(prepared.features, np.nan))
+
+    def loads_of(self, features: Doubles) -> dict[str, Doubles]:
+        """Return :meth:`loads` of rows of features (rows × ``FEATURE_NAMES``, unknown ones as NaN)."""
+        known: dict[str, Doubles] = {name: features[:, FEATURE_NAMES.index(name)] for name in EXPECTED_FEATURES}
         return known | self.scorer.facts.load_quantiles.of(known[EXPECTED_LOAD], known[EXPECTED_ERROR])
 
     def answer_rows(
@@ -290,6 +302,11 @@ class Forecaster:
             "confidence": pa.array(confidence, mask=silent),
             "source": _names(answers.sources, SOURCES, np.zeros(len(silent), dtype=np.bool_)),
         }
+
+
+def as_columns(loads: Mapping[str, Doubles]) -> dict[str, pa.Array]:
+    """Return numbers as columns; NaN is null."""
+    return {name: pa.array(values, from_pandas=True) for name, values in loads.items()}
 
 
 def _check_features(facts: Facts) -> None:

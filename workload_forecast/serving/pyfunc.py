@@ -7,6 +7,8 @@ Two kinds of input, told apart by the parameter ``start``:
   ``hours`` (1 to 48) and ``servers`` (those of the history if none are named): the same columns for each server and
   hour that was asked for, after ``server`` and ``hour``.
 
+With the parameter ``load`` the columns of :data:`~workload_forecast.schemas.LOAD_NUMBERS` follow in both.
+
 ``prediction`` comes first, so that ``spark_udf(…, result_type="string")`` gives the class. MLflow imports this module
 from the copy that travels with the model where the package is not installed.
 """
@@ -22,14 +24,14 @@ import pyarrow as pa
 
 from workload_forecast.errors import SettingsError, WorkloadForecastError
 from workload_forecast.schemas import HORIZON_HOURS
-from workload_forecast.serving.forecaster import Forecaster
+from workload_forecast.serving.forecaster import Forecaster, as_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: The parameters and their defaults; an empty ``start`` says that the rows are features.
-START, HOURS, SERVERS = "start", "hours", "servers"
-DEFAULTS: Mapping[str, Any] = {START: "", HOURS: HORIZON_HOURS, SERVERS: []}
+START, HOURS, SERVERS, LOAD = "start", "hours", "servers", "load"
+DEFAULTS: Mapping[str, Any] = {START: "", HOURS: HORIZON_HOURS, SERVERS: [], LOAD: False}
 
 
 class CompiledModel:
@@ -48,21 +50,23 @@ class CompiledModel:
 
         given = {**DEFAULTS, **(params or {})}
         try:
-            return _frame(self._forecast(model_input, given) if given[START] else self._score(model_input))
+            return _frame(self._forecast(model_input, given) if given[START] else self._score(model_input, given))
         except WorkloadForecastError as problem:
             # as MLflow's own kind, so that its scoring server answers 400 and the message
             raise MlflowException.invalid_parameter_value(str(problem)) from problem
 
-    def _score(self, rows: pd.DataFrame) -> pa.Table:
+    def _score(self, rows: pd.DataFrame, given: Mapping[str, Any]) -> pa.Table:
         servers = rows["server"].astype(str).tolist() if "server" in rows else None
-        return pa.table(self.forecaster.answer_rows(self.forecaster.scorer.matrix(rows), servers=servers))
+        features = self.forecaster.scorer.matrix(rows)
+        numbers = self.forecaster.loads_of(features) if given[LOAD] else {}
+        return pa.table(self.forecaster.answer_rows(features, servers=servers) | as_columns(numbers))
 
     def _forecast(self, history: pd.DataFrame, given: Mapping[str, Any]) -> pa.Table:
         start, hours = _time(given[START]), int(given[HOURS])
         servers = [str(name) for name in given[SERVERS]]
         if not servers and "server" in history:
             servers = sorted(history["server"].dropna().unique())
-        return self.forecaster.forecast(history, servers, start, hours)
+        return self.forecaster.forecast(history, servers, start, hours, load=bool(given[LOAD]))
 
 
 def _time(text: str) -> datetime:
