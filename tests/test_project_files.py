@@ -329,7 +329,7 @@ def test_continuous_integration_fails_if_any_lane_does(tmp_path: Path) -> None:
     assert "[one] well done" not in failed.stdout
     told, again = failed.stdout.split("\n== the last lines of the lane one\n")
     assert "[one] the reason\n" in told
-    assert again.startswith("the reason\n")
+    assert "\nthe reason\n" in f"\n{again}"
     assert "Failed: one." in failed.stderr
 
 
